@@ -1,0 +1,1 @@
+//! Cluster decisions. Pure.

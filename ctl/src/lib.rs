@@ -1,0 +1,4 @@
+//! The control plane of Lockstep.
+
+pub mod act;
+pub mod decide;

@@ -1,0 +1,1 @@
+//! Errors of starting an engine, each with object, cause and next move.

@@ -1,0 +1,3 @@
+//! Entry point of the engine process.
+
+fn main() {}

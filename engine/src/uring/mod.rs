@@ -1,0 +1,1 @@
+//! The ring, buffers, disk and sockets. Knows bytes and fds, has never heard of replication.

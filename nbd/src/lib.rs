@@ -1,0 +1,3 @@
+//! The NBD protocol as pure bytes, and a small client.
+
+pub mod protocol;
