@@ -24,7 +24,7 @@ struct Home {
 
 #[derive(Debug)]
 struct Slot {
-    piece: Piece,
+    piece: Arc<Piece>,
     home: Weak<Home>,
 }
 
@@ -65,7 +65,7 @@ impl Arena {
         let pool = |&(slot_bytes, slots): &(usize, usize)| {
             let free = RefCell::new(Vec::with_capacity(slots));
             let home = Rc::new(Home { free, slot_bytes, slots });
-            let slot = |piece| Rc::new(Slot { piece, home: Rc::downgrade(&home) });
+            let slot = |piece| Rc::new(Slot { piece: Arc::new(piece), home: Rc::downgrade(&home) });
             // Reversed: the first slots handed out are the first of the region.
             let mut all: Vec<Rc<Slot>> = pieces.by_ref().take(slots).map(slot).collect();
             all.reverse();
@@ -81,12 +81,6 @@ impl Pool {
     pub fn take(&self) -> Option<Fill> {
         let slot = self.home.free.borrow_mut().pop()?;
         Some(Fill { lease: Lease { slot: Some(slot) } })
-    }
-    /// Takes back a piece that was detached from a slot of this pool.
-    pub fn attach(&self, piece: Piece) -> Fill {
-        assert_eq!(piece.len(), self.slot_bytes(), "the piece is one of this pool");
-        let slot = Rc::new(Slot { piece, home: Rc::downgrade(&self.home) });
-        Fill { lease: Lease { slot: Some(slot) } }
     }
     /// Slots free now.
     pub fn free(&self) -> usize {
@@ -128,6 +122,10 @@ impl Lease {
     /// Whether the slot has no bytes (never).
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+    /// The bytes for another thread to read. Keep the lease until the loan is back and dropped.
+    pub fn lend(&self) -> Arc<Piece> {
+        Arc::clone(&self.slot().piece)
     }
     /// The right to write, if this is the only handle; otherwise the lease back.
     pub fn into_fill(self) -> Result<Fill, Lease> {
@@ -179,15 +177,10 @@ impl Fill {
     pub fn freeze(self) -> Lease {
         self.lease
     }
-    /// The bytes as a value that another thread may own. Give it back with `Pool::attach`, or the
-    /// pool has one slot less.
-    pub fn detach(mut self) -> Piece {
-        let slot = self.lease.slot.take().and_then(Rc::into_inner);
-        slot.expect("a fill is the only handle of its slot").piece
-    }
     fn piece_mut(&mut self) -> &mut Piece {
         let slot = self.lease.slot.as_mut().and_then(Rc::get_mut);
-        &mut slot.expect("a fill is the only handle of its slot").piece
+        let slot = slot.expect("a fill is the only handle of its slot");
+        Arc::get_mut(&mut slot.piece).expect("a loan ends before its lease does")
     }
 }
 

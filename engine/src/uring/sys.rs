@@ -87,6 +87,8 @@ pub struct Piece {
 
 // SAFETY: a piece owns its bytes alone, like a boxed slice.
 unsafe impl Send for Piece {}
+// SAFETY: through a shared reference its bytes can only be read.
+unsafe impl Sync for Piece {}
 
 impl Piece {
     /// Bytes of the piece.
