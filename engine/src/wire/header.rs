@@ -45,7 +45,7 @@ pub const HEADER_CRC: usize = SPARE + 15;
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = HEADER_CRC + 4;
 const _: () = assert!(HEADER_BYTES == 96);
-const _: () = assert!(SESSION % 8 == 0 && TOKEN % 8 == 0 && BODY_LEN % 4 == 0);
+const _: () = assert!(SESSION == 16 && TOKEN == 40 && BODY_LEN == 60 && HEADER_CRC == 92);
 
 /// Stable when acknowledged (`Write`, `Zero`).
 pub const FLAG_FUA: u8 = 1;

@@ -23,6 +23,8 @@ pub mod header;
 mod hello;
 mod kind;
 pub mod message;
+#[cfg(test)]
+mod tests;
 mod validate;
 pub mod version;
 
