@@ -30,7 +30,7 @@ pub struct Seeded(pub u64);
 
 impl Seeded {
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.0;
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -39,7 +39,7 @@ impl Seeded {
     }
     /// A number below `end`, which is not zero.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+        self.draw() % end
     }
     /// An index below `end`, which is not zero.
     pub fn index(&mut self, end: usize) -> usize {
@@ -47,14 +47,14 @@ impl Seeded {
     }
     /// Heads or tails.
     pub fn coin(&mut self) -> bool {
-        self.next() & 1 == 1
+        self.draw() & 1 == 1
     }
     /// One byte.
     pub fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
+        self.draw().to_le_bytes()[0]
     }
     fn wide(&mut self) -> u128 {
-        u128::from(self.next()) << 64 | u128::from(self.next())
+        u128::from(self.draw()) << 64 | u128::from(self.draw())
     }
     /// One of `choices`.
     pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
@@ -64,7 +64,7 @@ impl Seeded {
 
 /// A legal message of that kind.
 pub fn message(kind: Kind, seed: &mut Seeded) -> Message {
-    let token = seed.next();
+    let token = seed.draw();
     let round = token;
     let status = seed.pick(&[Status::Ok, Status::IoError]);
     let at = extent(PIECE_BYTES_MAX, seed);
@@ -78,7 +78,7 @@ pub fn message(kind: Kind, seed: &mut Seeded) -> Message {
             Message::SyncBegin { round, kind, generation: Generation(seed.wide()) }
         }
         Kind::Bits => {
-            let words: Box<[u64]> = (0..seed.below(40)).map(|_| seed.next()).collect();
+            let words: Box<[u64]> = (0..seed.below(40)).map(|_| seed.draw()).collect();
             let first_word = seed.below(BITMAP_WORDS_MAX - 40);
             Message::Bits { round, first_word, words }
         }
@@ -140,7 +140,7 @@ fn hello(seed: &mut Seeded) -> Hello {
         .then(|| InSyncMark { generation: Generation(seed.wide()), boot: BootId(seed.wide()) });
     Hello {
         node: seed.pick(&[NodeId::A, NodeId::B]),
-        serial: seed.next(),
+        serial: seed.draw(),
         role: seed.pick(&[Role::Secondary, Role::Promoting, Role::Primary, Role::Demoting]),
         disk: seed.pick(&[
             DiskState::UpToDate,
@@ -160,15 +160,15 @@ fn hello(seed: &mut Seeded) -> Hello {
         dirty_blocks: seed.below(BLOCKS_MAX + 1),
         hot_regions: u32::try_from(seed.below(u64::from(INTENT_REGIONS_MAX) + 1)).expect("small"),
         size: (1 + seed.below(VOLUME_BYTES_MAX / BLOCK_BYTES)) * BLOCK_BYTES,
-        life: seed.next(),
-        life_heard: seed.next(),
+        life: seed.draw(),
+        life_heard: seed.draw(),
     }
 }
 
 fn record(seed: &mut Seeded) -> VolumeRecord {
     VolumeRecord {
-        version: Version(seed.next()),
-        epoch: Epoch(seed.next()),
+        version: Version(seed.draw()),
+        epoch: Epoch(seed.draw()),
         members: seed.pick(&[
             Members::NONE,
             Members::only(NodeId::A),
@@ -180,7 +180,7 @@ fn record(seed: &mut Seeded) -> VolumeRecord {
         parent: Generation(seed.wide()),
         nonce: Nonce(seed.wide()),
         writer: seed.pick(&[NodeId::A, NodeId::B]),
-        since: seed.next(),
+        since: seed.draw(),
         forced: seed.coin(),
     }
 }
@@ -193,7 +193,7 @@ pub fn payload_of(message: &Message, seed: &mut Seeded) -> Vec<u8> {
         | Message::ReadDone { at, status: Status::Ok, .. } => at.len,
         _ => 0,
     };
-    let word = seed.next().to_le_bytes();
+    let word = seed.draw().to_le_bytes();
     word.into_iter().cycle().take(len as usize).collect()
 }
 
