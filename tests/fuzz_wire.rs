@@ -13,16 +13,17 @@ const MUTATIONS: u64 = 4000;
 fn corpus(kind: &str, generated: Vec<(&str, Vec<u8>)>) -> Vec<(String, Vec<u8>)> {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(kind);
     if std::env::var_os("LOCKSTEP_BLESS").is_some() {
-        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::create_dir_all(&dir).expect("a directory for the corpus");
         for (name, bytes) in generated {
-            std::fs::write(dir.join(name), bytes).unwrap();
+            std::fs::write(dir.join(name), bytes).expect("room for the corpus");
         }
     }
     let mut inputs: Vec<(String, Vec<u8>)> = std::fs::read_dir(&dir)
-        .unwrap()
-        .map(|entry| entry.unwrap())
+        .expect("the committed corpus")
         .map(|entry| {
-            (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())
+            let entry = entry.expect("an entry of the corpus");
+            let bytes = std::fs::read(entry.path()).expect("a readable input");
+            (entry.file_name().to_string_lossy().into_owned(), bytes)
         })
         .collect();
     inputs.sort();
