@@ -2,3 +2,4 @@
 
 pub mod format_kit;
 pub mod fuzz_format;
+pub mod fuzz_wire;
