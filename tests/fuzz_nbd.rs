@@ -2,6 +2,9 @@
 //! Always: the seed of a run is printed; `NBD_FUZZ_SEED` repeats it, `NBD_FUZZ_ROUNDS` makes it
 //! longer.
 
+// The whole file is a test, helpers included.
+#![allow(clippy::unwrap_used)]
+
 use harness::fuzz_nbd::{XorShift, fuzz_options, fuzz_requests, option_seeds, request_seeds};
 use std::fs;
 use std::path::PathBuf;

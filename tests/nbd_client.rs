@@ -1,6 +1,9 @@
 //! The blocking client: against memory, and against servers that misbehave.
 //! Always: an error that was answered leaves the connection usable; every other one is told apart.
 
+// The whole file is a test, helpers included.
+#![allow(clippy::unwrap_used)]
+
 use harness::nbd_memory::MemoryServer;
 use lockstep_nbd::client::{Address, Broken, Client, ClientError, Options, Stream, Zeroes};
 use lockstep_nbd::protocol::constants::{PAYLOAD_BYTES_MAX, STATE_HOLE, STATE_ZERO, rep};

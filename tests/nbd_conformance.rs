@@ -1,6 +1,9 @@
 //! What the NBD specification asks of a server, sentence by sentence.
 //! Always: modules follow the headings of the specification; a test is named after its sentence.
 
+// The whole file is a test, helpers included.
+#![allow(clippy::unwrap_used)]
+
 use lockstep_nbd::protocol::constants::{
     BASE_ALLOCATION, BASE_ALLOCATION_ID, Errno, GREETING_BYTES, NAME_BYTES_MAX, OPTION_BYTES_MAX,
     OPTION_MAGIC, OPTION_REPLY_HEAD_BYTES, OPTION_SKIP_BYTES_MAX, OPTIONS_MAX, PAYLOAD_BYTES_MAX,
