@@ -198,9 +198,7 @@ fn breach(room: &Room, reference: &Reference) -> Option<String> {
     let Some(krate) = &reference.krate else {
         let target = path.split("::").next().unwrap_or("");
         let own = room.at.rsplit('/').next().unwrap_or("");
-        let known = ROOMS
-            .iter()
-            .any(|r| r.at.split_once('/').map(|(k, m)| (k, m)) == Some((crate_of(room), target)));
+        let known = ROOMS.iter().any(|r| r.at.split_once('/') == Some((crate_of(room), target)));
         let fine = target == own || !known || room.rooms.allows(path);
         return (!fine).then(|| {
             format!("{} must not import crate::{path}; DESIGN §3 says who may ask whom", room.at)
