@@ -5,6 +5,8 @@
 // Helpers of tests may end in a panic, as tests do.
 #![allow(clippy::unwrap_used)]
 
+#[path = "architecture/docs.rs"]
+mod docs;
 #[path = "architecture/imports.rs"]
 mod imports;
 #[path = "architecture/manifest.rs"]
@@ -41,6 +43,17 @@ const LICENCES: &[&str] = &[
     "Unicode-3.0",
     "MIT-0",
     "Apache-2.0 WITH LLVM-exception",
+];
+
+/// Order of the README.
+const HEADINGS: &[&str] = &[
+    "Picture",
+    "Promises",
+    "The two commands",
+    "How to read `status`",
+    "When something fails",
+    "Limits we do not cross",
+    "Building",
 ];
 
 fn top() -> &'static Path {
@@ -169,6 +182,20 @@ fn every_dependency_has_a_licence_that_fits() {
         .map(|p| format!("{}: licence {} is not one of {LICENCES:?}", p["name"], p["license"]))
         .collect();
     none(&faults);
+}
+
+#[test]
+fn every_promise_names_a_test_that_exists_or_says_unproven() {
+    let readme = text("README.md");
+    none(&docs::tests_named(&readme, |name| top().join(name).is_file()));
+    none(&docs::promises_without_proof(&readme));
+}
+
+#[test]
+fn readme_keeps_its_order_and_every_failure_has_its_section() {
+    let readme = text("README.md");
+    none(&docs::order(&readme, HEADINGS));
+    none(&docs::sections_named(&readme, &text("ctl/RUNBOOK.md")));
 }
 
 /// One way of the alternatives must be made of known licences alone.
@@ -354,6 +381,16 @@ fn strangers_and_duplicates_are_seen() {
     caught(&manifest::top_level(&names), &["notes.md"]);
     let lock = "name = \"a\"\nname = \"b\"\nname = \"a\"\n";
     caught(&manifest::duplicates(lock, &["b"]), &["`a` is there in two", "`b` is no longer"]);
+}
+
+#[test]
+fn promises_and_links_to_nothing_are_seen() {
+    let bad = "## Promises\n\n| p | n | t |\n|---|---|---|\n| a | 1 | `tests/a.rs` |\n\
+               | b | 2 | soon |\n| c | 3 | unproven |\n## Z\n[x](ctl/RUNBOOK.md#no-such)\n";
+    caught(&docs::tests_named(bad, |_| false), &["tests/a.rs"]);
+    caught(&docs::promises_without_proof(bad), &["| b | 2 | soon |"]);
+    caught(&docs::sections_named(bad, "## Link lost\n"), &["no-such", "link-lost"]);
+    caught(&docs::order(bad, HEADINGS), &["\"Z\""]);
 }
 
 #[test]
