@@ -41,6 +41,9 @@ const IMPURE_STD: &[&str] =
 
 const NOTHING: May = May::Only(&[]);
 const SDK: May = May::AllBut(&["aws_config", "aws_sdk_ec2", "aws_sdk_dynamodb", "lockstep_aws"]);
+/// Words of the engine, and the text of the record; nothing that acts.
+const DECIDE: May =
+    May::Only(&["lockstep_engine::units", "lockstep_engine::limits", "serde", "serde_json"]);
 const ENGINE_CRATES: May = May::AllBut(&["lockstep_ctl", "tokio", "io_uring"]);
 
 /// The table.
@@ -65,7 +68,8 @@ pub const ROOMS: &[Room] = &[
     Room {
         at: "engine/format",
         rooms: May::Only(&["units", "limits"]),
-        crates: May::Only(&["crc32fast", "blake3"]),
+        // JSON for what `inspect` explains.
+        crates: May::Only(&["crc32fast", "blake3", "serde_json"]),
         pure: true,
     },
     Room {
@@ -119,12 +123,7 @@ pub const ROOMS: &[Room] = &[
     Room { at: "engine/node", rooms: May::AllBut(&["main"]), crates: ENGINE_CRATES, pure: false },
     Room { at: "engine/lib", rooms: May::AllBut(&[]), crates: NOTHING, pure: true },
     Room { at: "engine/main", rooms: May::AllBut(&[]), crates: ENGINE_CRATES, pure: false },
-    Room {
-        at: "ctl/decide",
-        rooms: NOTHING,
-        crates: May::Only(&["lockstep_engine::units", "lockstep_engine::limits", "serde"]),
-        pure: true,
-    },
+    Room { at: "ctl/decide", rooms: NOTHING, crates: DECIDE, pure: true },
     Room { at: "ctl/act", rooms: May::AllBut(&["daemon", "cli"]), crates: ACT, pure: false },
     Room { at: "ctl/web", rooms: May::AllBut(&["daemon", "cli"]), crates: SDK, pure: false },
     Room { at: "ctl/cli", rooms: May::AllBut(&[]), crates: SDK, pure: false },
