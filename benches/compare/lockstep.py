@@ -57,39 +57,49 @@ class Lockstep(Contestant):
         for folder in ("run", "state"):
             self.path(host, folder).mkdir(parents=True)
         peer_host, peer_port = self.delayed(host, other, LINK_PORT)
-        self.path(host, "engine").write_text(
-            f"""cluster = "{CLUSTER}"
-group = "{GROUP}"
-volume = "{VOLUME}"
+        key = self.folder / "key"
+        identity = f"""
+[cluster]
+id = "{CLUSTER}"
+name = "bench"
+[group]
+id = "{GROUP}"
+name = "bench"
+[volume]
+id = "{VOLUME}"
 name = "{self.name}"
-node = "{host}"
+"""
+        self.path(host, "engine").write_text(
+            f"""node = "{host}"
 data = "{self.images[host]}"
-metadata = "{metadata}"
-key_file = "{self.folder / 'key'}"
+cluster_partition = "{metadata}"
 admin = "{self.path(host, 'admin.sock')}"
-
-[nbd]
+{identity}
+[clients]
 unix = "{self.path(host, 'nbd.sock')}"
-
 [link]
 listen = "{ADDRESS[host]}:{LINK_PORT}"
 peer = "{peer_host}:{peer_port}"
+key_file = "{key}"
 """
         )
         self.path(host, "daemon").write_text(
             f"""node = "{host}"
-key_file = "{self.folder / 'key'}"
+key_file = "{key}"
 runtime_dir = "{self.path(host, 'run')}"
 state_dir = "{self.path(host, 'state')}"
 daemon_socket = "{self.path(host, 'daemon.sock')}"
 spawn_engine = false
 auto_takeover = false
-cluster = {{ id = "{CLUSTER}", name = "bench" }}
-group = {{ id = "{GROUP}", name = "bench" }}
-volume = {{ id = "{VOLUME}", name = "{self.name}" }}
-engine = {{ socket = "{self.path(host, 'admin.sock')}", config = "{self.path(host, 'engine')}" }}
-heartbeat = {{ bind = "{ADDRESS[host]}:{HEARTBEAT_PORT}", peer = "{ADDRESS[other]}:{HEARTBEAT_PORT}" }}
-arbiter = {{ directory = "{self.folder / 'arbiter'}" }}
+{identity}
+[engine]
+socket = "{self.path(host, 'admin.sock')}"
+config = "{self.path(host, 'engine')}"
+[heartbeat]
+bind = "{ADDRESS[host]}:{HEARTBEAT_PORT}"
+peer = "{ADDRESS[other]}:{HEARTBEAT_PORT}"
+[arbiter]
+directory = "{self.folder / 'arbiter'}"
 """
         )
 
@@ -134,9 +144,8 @@ arbiter = {{ directory = "{self.folder / 'arbiter'}" }}
         )
 
     def status(self, host):
-        """The engine's part of the status."""
-        found = json.loads(self.verb(host, "status", "--json"))
-        return found.get("engine", found)
+        """What the engine says of itself in the status."""
+        return json.loads(self.verb(host, "status", "--json"))["engine"]["status"]
 
     def wait_status(self, host, what, condition, seconds=60):
         """Waits until the status of a node fulfils a condition."""
@@ -144,7 +153,7 @@ arbiter = {{ directory = "{self.folder / 'arbiter'}" }}
         def holds():
             try:
                 return condition(self.status(host))
-            except (Failed, KeyError, ValueError):
+            except (Failed, KeyError, TypeError, ValueError):
                 return False
 
         wait_for(f"{self.name} on {host}: {what}", holds, self.engines[host], seconds)

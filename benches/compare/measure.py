@@ -33,7 +33,7 @@ else:
 
 
 def cpu_seconds(pid):
-    """User and system time of a process with all its threads, kernel workers of its ring included."""
+    """User and system time of a process with all its threads, those of its ring included."""
     with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
         fields = stat.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
@@ -50,7 +50,8 @@ def peak_memory(pid):
 
 def fio(world, target, options, seed, seconds=None):
     """Runs one fio job on host a. `target` is an NBD URI or the path of a device or file."""
-    command = ["fio", "--name=cell", "--output-format=json", "--thread", f"--randseed={seed}"]
+    command = ["fio", "--name=cell", "--output-format=json", "--thread"]
+    command += [f"--randseed={seed}"]
     if target.startswith("nbd"):
         command += ["--ioengine=nbd", f"--uri={target}"]
     else:

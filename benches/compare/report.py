@@ -86,8 +86,8 @@ def specials(extra):
         lower = min(found["disk"], found["link"])
         lines += [
             "",
-            f"Resync of {found['bytes'] / 1e6:,.0f} MB of dirty data: {rate(found['rate'], 'bytes_per_s')}; "
-            f"the disk takes {rate(found['disk'], 'bytes_per_s')}, "
+            f"Resync of {found['bytes'] / 1e6:,.0f} MB of dirty data: "
+            f"{rate(found['rate'], 'bytes_per_s')}; the disk takes {rate(found['disk'], 'bytes_per_s')}, "
             f"the link {rate(found['link'], 'bytes_per_s')}: "
             + ratio_text(found["rate"] / lower, RESYNC_GOAL)
             + " of the lower.",
@@ -97,8 +97,8 @@ def specials(extra):
         reached = "reached" if peak <= ENGINE_MEMORY_GOAL_BYTES else "missed"
         lines += [
             "",
-            f"Peak memory of one engine, volume of 1 TiB under full load: {peak / (1 << 20):,.0f} MiB "
-            f"(goal ≤ {ENGINE_MEMORY_GOAL_BYTES >> 20} MiB: {reached}).",
+            "Peak memory of one engine, volume of 1 TiB under full load: "
+            f"{peak / (1 << 20):,.0f} MiB (goal ≤ {ENGINE_MEMORY_GOAL_BYTES >> 20} MiB: {reached}).",
         ]
     return lines
 

@@ -131,7 +131,7 @@ pub const ROOMS: &[Room] = &[
     Room { at: "ctl/exit", rooms: NOTHING, crates: NOTHING, pure: false },
     Room {
         at: "ctl/config",
-        rooms: May::Only(&["decide"]),
+        rooms: May::Only(&["decide", "act::arbiter"]),
         crates: May::Only(&["lockstep_engine", "serde", "toml"]),
         pure: false,
     },
