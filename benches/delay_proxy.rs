@@ -1,5 +1,5 @@
-//! A TCP proxy that hands every byte on a fixed time after it came: the round trip of a network that
-//! the machine of a benchmark does not have.
+//! A TCP proxy that hands every byte on a fixed time after it came: the round trip of a network
+//! that the machine of a benchmark does not have.
 //! Always: bytes keep their order and their spacing; a chunk is never handed on early; how much is
 //! under way is bounded, so that a stalled reader stalls the sender as a network would.
 //!

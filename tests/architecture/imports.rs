@@ -98,19 +98,19 @@ pub const ROOMS: &[Room] = &[
     },
     Room {
         at: "engine/config",
-        rooms: May::Only(&["units", "limits", "error", "replica::settings", "format"]),
+        rooms: May::Only(&["units", "limits", "replica::settings", "format"]),
         crates: May::Only(&["serde", "toml", "blake3"]),
         pure: false,
     },
     Room {
         at: "engine/error",
-        rooms: May::Only(&["units", "limits", "format"]),
+        rooms: May::Only(&["units", "limits", "format", "config", "device", "uring"]),
         crates: NOTHING,
         pure: false,
     },
     Room {
         at: "engine/device",
-        rooms: May::Only(&["units", "limits", "error", "format", "config", "uring"]),
+        rooms: May::Only(&["units", "limits", "format", "config", "uring"]),
         crates: May::Only(&["libc"]),
         pure: false,
     },
