@@ -74,7 +74,7 @@ def fio(world, target, options, seed, seconds=None):
 
 
 def cell(world, contestant, options, seed, seconds):
-    """Measures one contestant once: what fio saw, and CPU of all servers per thousand operations."""
+    """Measures one contestant once: what fio saw, and what all servers spent."""
     pids = contestant.pids()
     before = sum(cpu_seconds(pid) for pid in pids)
     result = fio(world, contestant.target, options, seed, seconds)

@@ -87,7 +87,8 @@ def specials(extra):
         lines += [
             "",
             f"Resync of {found['bytes'] / 1e6:,.0f} MB of dirty data: "
-            f"{rate(found['rate'], 'bytes_per_s')}; the disk takes {rate(found['disk'], 'bytes_per_s')}, "
+            f"{rate(found['rate'], 'bytes_per_s')}; "
+            f"the disk takes {rate(found['disk'], 'bytes_per_s')}, "
             f"the link {rate(found['link'], 'bytes_per_s')}: "
             + ratio_text(found["rate"] / lower, RESYNC_GOAL)
             + " of the lower.",
@@ -98,7 +99,8 @@ def specials(extra):
         lines += [
             "",
             "Peak memory of one engine, volume of 1 TiB under full load: "
-            f"{peak / (1 << 20):,.0f} MiB (goal ≤ {ENGINE_MEMORY_GOAL_BYTES >> 20} MiB: {reached}).",
+            f"{peak / (1 << 20):,.0f} MiB "
+            f"(goal ≤ {ENGINE_MEMORY_GOAL_BYTES >> 20} MiB: {reached}).",
         ]
     return lines
 
