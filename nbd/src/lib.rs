@@ -5,3 +5,6 @@
 
 pub mod client;
 pub mod protocol;
+
+mod build_id;
+pub use build_id::{BUILD_ID, VERSION};

@@ -168,7 +168,8 @@ impl Export {
     }
 
     /// Whether a client that asks for `name` means this export.
-    /// Option types, `NBD_OPT_EXPORT_NAME`: the empty name is the default export, here the only one.
+    /// Option types, `NBD_OPT_EXPORT_NAME`: the empty name is the default export, here the
+    /// only one.
     pub fn answers_to(&self, name: &[u8]) -> bool {
         name.is_empty() || name == self.name.as_bytes()
     }
