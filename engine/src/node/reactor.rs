@@ -132,8 +132,8 @@ impl Reactor {
                 break;
             }
         }
-        let (replica, now) = (&self.replica, self.hub.now);
-        self.admin.flush(&mut self.hub, || replica.status(now));
+        let replica = &self.replica;
+        self.admin.flush(&mut self.hub, || replica.status());
     }
 
     fn carry_out(&mut self, action: Action) {

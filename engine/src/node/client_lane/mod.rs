@@ -74,14 +74,17 @@ pub struct ClientLane {
 
 impl ClientLane {
     /// A lane that listens on bound sockets, given with whether they are TCP. `data` answers
-    /// block status; `regular` says that it is a file, which may have holes.
+    /// block status; `regular` says that it is a file, which may have holes;
+    /// `connections` may be open at once.
     pub fn new(
         hub: &mut Hub,
         export: Export,
         data: File,
         regular: bool,
         sockets: Vec<(OwnedFd, bool)>,
+        connections: u32,
     ) -> ClientLane {
+        let places = (connections as usize).clamp(1, CLIENTS_MAX);
         let listener = |(fd, tcp): (OwnedFd, bool)| {
             let file = hub.port.ring.adopt(fd);
             Listener { file, tcp, accepting: false, again_at: None }
@@ -92,8 +95,8 @@ impl ClientLane {
             data,
             regular,
             listeners,
-            conns: (0..CLIENTS_MAX).map(|_| None).collect(),
-            generations: vec![0; CLIENTS_MAX],
+            conns: (0..places).map(|_| None).collect(),
+            generations: vec![0; places],
             requests: Requests::default(),
             pieces: 0,
             open: false,
@@ -176,7 +179,7 @@ impl ClientLane {
     fn welcome(&mut self, hub: &mut Hub, fd: OwnedFd, tcp: bool) {
         let place = self.conns.iter().position(Option::is_none);
         let (Some(index), Some(stage)) = (place, hub.bufs.pools.staging.take()) else {
-            tracing::warn!("client refused: all {CLIENTS_MAX} connections are in use");
+            tracing::warn!("client refused: all connections are in use");
             return;
         };
         let fd = if tcp { without_delay(fd) } else { fd };
