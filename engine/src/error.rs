@@ -1,1 +1,247 @@
 //! Errors of starting an engine, each with object, cause and next move.
+//! Always: nothing was served and nothing was written when one of these is returned.
+
+use crate::config::ConfigError;
+use crate::device::DeviceError;
+use crate::format::Damage;
+use crate::replica::OpenRefused;
+use crate::units::{ClusterId, GroupId, NodeId, VolumeId};
+use crate::wire::greeting::KeyError;
+use lockstep_nbd::protocol::ExportError;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Why an engine does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration is refused.
+    Config(ConfigError),
+    /// A partition can't be used.
+    Device(DeviceError),
+    /// The cluster partition was never formatted.
+    NotFormatted {
+        /// The cluster partition.
+        path: PathBuf,
+    },
+    /// The cluster partition can't be understood.
+    Damaged {
+        /// The cluster partition.
+        path: PathBuf,
+        /// What is wrong with it.
+        damage: Damage,
+    },
+    /// The cluster partition belongs to another cluster.
+    WrongCluster {
+        /// The cluster partition.
+        path: PathBuf,
+        /// From the configuration.
+        expected: ClusterId,
+        /// From the superblock.
+        found: ClusterId,
+    },
+    /// The cluster partition belongs to another group.
+    WrongGroup {
+        /// The cluster partition.
+        path: PathBuf,
+        /// From the configuration.
+        expected: GroupId,
+        /// From the superblock.
+        found: GroupId,
+    },
+    /// The cluster partition belongs to another volume.
+    WrongVolume {
+        /// The cluster partition.
+        path: PathBuf,
+        /// From the configuration.
+        expected: VolumeId,
+        /// From the superblock.
+        found: VolumeId,
+    },
+    /// The cluster partition belongs to the other node.
+    WrongNode {
+        /// The cluster partition.
+        path: PathBuf,
+        /// From the configuration.
+        expected: NodeId,
+        /// From the superblock.
+        found: NodeId,
+    },
+    /// A partition is smaller than the superblock says.
+    TooSmall {
+        /// The partition.
+        path: PathBuf,
+        /// Bytes that it must have.
+        needed: u64,
+        /// Bytes that it has.
+        found: u64,
+    },
+    /// The kernel gives no ring, or the ring failed.
+    Ring {
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// No memory for the buffers.
+    Memory {
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// Stop signals can't be read.
+    Signals {
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The digest helper does not start.
+    Helper {
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The kernel does not tell its boot id.
+    NoBootId {
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The kernel gives no random bytes.
+    NoRandom {
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// A socket can't be listened on.
+    Listen {
+        /// Key of the configuration.
+        key: &'static str,
+        /// Its value.
+        address: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The link key can't be read.
+    KeyUnreadable {
+        /// The key file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The link key is not one.
+    KeyMalformed {
+        /// The key file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: KeyError,
+    },
+    /// The volume can't be offered to clients.
+    Export {
+        /// What is wrong with it.
+        error: ExportError,
+    },
+    /// The replica refuses what recovery found.
+    Unopenable {
+        /// Why.
+        refused: OpenRefused,
+    },
+}
+
+impl From<ConfigError> for StartError {
+    fn from(error: ConfigError) -> StartError {
+        StartError::Config(error)
+    }
+}
+
+impl From<DeviceError> for StartError {
+    fn from(error: DeviceError) -> StartError {
+        StartError::Device(error)
+    }
+}
+
+fn wrong(
+    f: &mut fmt::Formatter<'_>,
+    path: &std::path::Path,
+    what: &str,
+    found: &dyn fmt::Display,
+    expected: &dyn fmt::Display,
+) -> fmt::Result {
+    write!(
+        f,
+        "{} holds {what} {found}, the configuration expects {expected}; check \
+         `cluster_partition`, nothing was written",
+        path.display()
+    )
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Config(error) => error.fmt(f),
+            StartError::Device(error) => error.fmt(f),
+            StartError::NotFormatted { path } => write!(
+                f,
+                "{} is not formatted; run `lockstep-engine format` with this configuration first",
+                path.display()
+            ),
+            StartError::Damaged { path, damage } => write!(
+                f,
+                "{}: {damage}; look at it with `lockstep-engine inspect {}`, and if it is beyond \
+                 repair run `lockstep-engine format --force` and let the peer fill this copy",
+                path.display(),
+                path.display()
+            ),
+            StartError::WrongCluster { path, expected, found } => {
+                wrong(f, path, "cluster", found, expected)
+            }
+            StartError::WrongGroup { path, expected, found } => {
+                wrong(f, path, "group", found, expected)
+            }
+            StartError::WrongVolume { path, expected, found } => {
+                wrong(f, path, "volume", found, expected)
+            }
+            StartError::WrongNode { path, expected, found } => {
+                wrong(f, path, "node", found, expected)
+            }
+            StartError::TooSmall { path, needed, found } => write!(
+                f,
+                "{} has {found} bytes, its superblock needs {needed}; the partition shrank or is \
+                 another one, check the configuration",
+                path.display()
+            ),
+            StartError::Ring { error } => write!(
+                f,
+                "io_uring: {error}; the engine needs Linux 5.11 or later, and \
+                 `sysctl kernel.io_uring_disabled` at 0"
+            ),
+            StartError::Memory { error } => {
+                write!(f, "no memory for the buffers: {error}; free 256 MiB or raise the limit")
+            }
+            StartError::Signals { error } => {
+                write!(f, "stop signals can't be read: {error}; check the sandbox of the service")
+            }
+            StartError::Helper { error } => {
+                write!(f, "the digest helper does not start: {error}; raise the limit of tasks")
+            }
+            StartError::NoBootId { error } => write!(
+                f,
+                "/proc/sys/kernel/random/boot_id: {error}; the engine needs /proc to tell lives of \
+                 this host apart"
+            ),
+            StartError::NoRandom { error } => {
+                write!(f, "the kernel gives no random bytes: {error}; check the sandbox")
+            }
+            StartError::Listen { key, address, error } => write!(
+                f,
+                "can't listen on {address}: {error}; check `{key}`, and that nothing else uses it"
+            ),
+            StartError::KeyUnreadable { path, error } => write!(
+                f,
+                "link key {}: {error}; check `link.key_file`, and copy one key to both nodes",
+                path.display()
+            ),
+            StartError::KeyMalformed { path, error } => {
+                write!(f, "link key {}: {error}; copy one key to both nodes", path.display())
+            }
+            StartError::Export { error } => error.fmt(f),
+            StartError::Unopenable { refused: OpenRefused::EmptyVolume } => f.write_str(
+                "the superblock describes a volume without size; run `lockstep-engine format`",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
