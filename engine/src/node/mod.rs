@@ -39,7 +39,8 @@ fn log_to_stderr() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("LOCKSTEP_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if logger.with_target(false).try_init().is_err() {
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    if logger.with_target(false).with_ansi(ansi).try_init().is_err() {
         tracing::debug!("a logger is installed already");
     }
 }
