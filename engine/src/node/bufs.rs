@@ -4,7 +4,7 @@
 //! Survives: frees of ids that are gone, and frees while a disk read still fills the slot.
 
 use crate::limits::{
-    CLIENT_BYTES_MAX, CLIENT_OPS_MAX, FLOWS_MAX, INTERNAL_BUFS, META_WRITES_MAX, PEER_OPS_MAX,
+    CLIENT_BYTES_MAX, CLIENT_OPS_MAX, FLOWS_MAX, INTERNAL_BUFS, META_WRITES_MAX,
     PIECE_BYTES_MAX, SYNC_OPS_MAX,
 };
 use crate::replica::event::BufId;
@@ -20,7 +20,7 @@ const CLIENT_SMALL: usize = CLIENT_OPS_MAX;
 const CLIENT_LARGE: usize = 224;
 const _: () = assert!(CLIENT_SMALL * SMALL_BYTES + CLIENT_LARGE * LARGE_BYTES == CLIENT_BYTES_MAX);
 /// Slots for the peer's payload: everything its clients and its resync can have in flight.
-const PEER_SMALL: usize = PEER_OPS_MAX;
+const PEER_SMALL: usize = CLIENT_OPS_MAX + SYNC_OPS_MAX;
 const PEER_LARGE: usize = CLIENT_LARGE + SYNC_OPS_MAX;
 /// Slots behind the replica's own buffers, and spares for those still on their way out.
 const INTERNAL: usize = INTERNAL_BUFS + 16;
