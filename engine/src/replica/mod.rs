@@ -147,14 +147,23 @@ impl Replica {
         recovered: Recovered,
         now: Tick,
     ) -> Result<Replica, OpenRefused> {
-        let sb = recovered.superblock;
-        if sb.size == 0 {
+        if recovered.superblock.size == 0 {
             return Err(OpenRefused::EmptyVolume);
         }
-        let layout = Layout::new(sb.size, sb.intent_regions);
         let swapped = !matches!(recovered.tail, TailVerdict::Matches | TailVerdict::OneAhead);
+        let mut replica = Replica::assemble(settings, recovered, now);
+        if swapped && !Mutant::TrustRestoredSnapshot.on() {
+            replica.distrust(None); // R21
+        }
+        replica.pump();
+        Ok(replica)
+    }
+
+    fn assemble(settings: Settings, recovered: Recovered, now: Tick) -> Replica {
+        let sb = recovered.superblock;
+        let layout = Layout::new(sb.size, sb.intent_regions);
         let times = settings.times;
-        let mut replica = Replica {
+        Replica {
             now,
             node: sb.node,
             peer: sb.node.peer(),
@@ -213,12 +222,7 @@ impl Replica {
             pending: VecDeque::new(),
             meta: Meta::open(sb),
             set: settings,
-        };
-        if swapped && !Mutant::TrustRestoredSnapshot.on() {
-            replica.distrust(None); // R21
         }
-        replica.pump();
-        Ok(replica)
     }
 
     /// Tells what happened. `now` never goes back.
