@@ -1,4 +1,4 @@
-//! Sessions and verdicts: who drives, what differs, whether the peer counts (R5, R9, R20, R21, R42).
+//! Sessions and verdicts: who drives, what differs, whether the peer counts (R5, R9, R20, R42).
 //! Only the driver decides: the primary, or without one the node whose copy wins. The other obeys.
 //! Always: our hello leaves only when every disk write of earlier sessions has ended.
 
@@ -341,8 +341,8 @@ impl Replica {
         message: Message,
         buf: Option<BufId>,
     ) {
-        let live = self.is_live(session) || (Mutant::AcceptOldSession.on() && self.link.is_some()); // R20
-        if !live {
+        let any = self.link.is_some() && Mutant::AcceptOldSession.on(); // R20
+        if !self.is_live(session) && !any {
             self.refuse_frame(buf);
             return;
         }

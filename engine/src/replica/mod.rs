@@ -147,14 +147,27 @@ impl Replica {
         recovered: Recovered,
         now: Tick,
     ) -> Result<Replica, OpenRefused> {
-        let sb = recovered.superblock;
-        if sb.size == 0 {
+        if recovered.superblock.size == 0 {
             return Err(OpenRefused::EmptyVolume);
         }
-        let layout = Layout::new(sb.size, sb.intent_regions);
         let swapped = !matches!(recovered.tail, TailVerdict::Matches | TailVerdict::OneAhead);
+        let mut replica = Replica::assemble(settings, recovered, now);
+        if swapped && !Mutant::TrustRestoredSnapshot.on() {
+            replica.distrust(None); // R21
+        }
+        if replica.dirty.is_log_lost() {
+            // Everything is dirty; the log counts again once the bitmap says so on disk.
+            replica.start_full_checkpoint();
+        }
+        replica.pump();
+        Ok(replica)
+    }
+
+    fn assemble(settings: Settings, recovered: Recovered, now: Tick) -> Replica {
+        let sb = recovered.superblock;
+        let layout = Layout::new(sb.size, sb.intent_regions);
         let times = settings.times;
-        let mut replica = Replica {
+        Replica {
             now,
             node: sb.node,
             peer: sb.node.peer(),
@@ -211,14 +224,9 @@ impl Replica {
             counters: Counters::default(),
             out: VecDeque::with_capacity(4 * CLIENT_OPS_MAX),
             pending: VecDeque::new(),
-            meta: Meta::open(sb),
+            meta: Meta::open(sb, recovered.heal),
             set: settings,
-        };
-        if swapped && !Mutant::TrustRestoredSnapshot.on() {
-            replica.distrust(None); // R21
         }
-        replica.pump();
-        Ok(replica)
     }
 
     /// Tells what happened. `now` never goes back.
