@@ -7,7 +7,7 @@
 use super::packet::{Answer, Packet, Pair, open, seal};
 use crate::decide::event::{Event, PeerBeat};
 use lockstep_engine::units::{BootId, Nonce, Tick, Version};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Former lives of the peer that are remembered as dead. When the list is full this side takes a
@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 pub const DEAD_LIVES_MAX: usize = 64;
 
 /// Packets that did not count, by reason.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Dropped {
     /// Of another key, cluster, group, version, or no heartbeats at all.
     pub foreign: u64,
@@ -179,8 +179,11 @@ impl Exchange {
             record: packet.record,
             directory: packet.directory,
         });
-        let mut events =
-            vec![Event::Heartbeat(PeerBeat { boot: packet.boot, released: packet.released })];
+        let mut events = vec![Event::Heartbeat(PeerBeat {
+            boot: packet.boot,
+            released: packet.released,
+            version: packet.record,
+        })];
         if let Some(sent) = self.answer_of(packet, now) {
             self.answered = Some(sent);
             events.push(Event::HeartbeatAnswered { sent });
