@@ -1,0 +1,1 @@
+//! Explains metadata pages.
