@@ -101,6 +101,7 @@ pub struct Daemon {
     /// Highest record version that the engine has persisted, kept while it restarts.
     floor: Option<Version>,
     requests: HashMap<RequestId, mpsc::Sender<Tell>>,
+    watchers: Vec<mpsc::Sender<Tell>>,
     last_request: u64,
     /// A step could not be handed to the engine; the decider is told on the next turn.
     lost_steps: bool,
@@ -184,6 +185,7 @@ impl Daemon {
             status: None,
             floor: None,
             requests: HashMap::new(),
+            watchers: Vec::new(),
             last_request: 0,
             lost_steps: false,
             config,
@@ -296,6 +298,7 @@ impl Daemon {
             launcher.tend(now);
         }
         self.probe(now);
+        self.show_watchers();
     }
 
     /// Looks now and then whether the arbiter answers, so that its loss is an alarm before it is

@@ -1,5 +1,6 @@
 //! The small language of operators: JSON lines over the daemon's unix socket, versioned.
-//! The daemon answers one `Ask` with any number of `Progress` lines and one last line. Types only.
+//! The daemon answers one `Ask` with any number of `Progress` lines and one last line;
+//! only `Watch` never ends by itself. Types only.
 
 use crate::status::Report;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ pub struct Ask {
 pub enum Verb {
     /// Everything that is known.
     Status,
+    /// A `Status` line at every heartbeat interval until the operator goes away.
+    Watch,
     /// Histograms and counters of the engine.
     Stats,
     /// Write the first record.
@@ -73,7 +76,7 @@ pub enum Tell {
     },
     /// Last line: done.
     Done,
-    /// Last line of `Status`.
+    /// Last line of `Status`, each line of `Watch`.
     Status(Box<Report>),
     /// Last line of `Stats`.
     Stats(serde_json::Value),

@@ -28,6 +28,7 @@ impl Daemon {
                 let report = self.report();
                 tell(&to, Tell::Status(Box::new(report)));
             }
+            Verb::Watch => self.watch(to),
             Verb::Stats => self.call(admin::Verb::Stats, to),
             Verb::PauseSync { paused } => self.call(admin::Verb::PauseSync { paused }, to),
             Verb::Verify { start } => self.call(admin::Verb::Verify { start }, to),
@@ -47,6 +48,25 @@ impl Daemon {
                 );
                 tell(&to, Tell::Refused(Refusal { code: "name".to_owned(), message }));
             }
+        }
+    }
+
+    /// Shows the status to a watcher now and at every tick.
+    fn watch(&mut self, to: mpsc::Sender<Tell>) {
+        tell(&to, Tell::Status(Box::new(self.report())));
+        self.watchers.push(to);
+    }
+
+    /// Shows the status to all watchers; one that went away is forgotten, one that is slow misses
+    /// a line.
+    pub(super) fn show_watchers(&mut self) {
+        self.watchers.retain(|to| !to.is_closed());
+        if self.watchers.is_empty() {
+            return;
+        }
+        let report = self.report();
+        for to in &self.watchers {
+            tell(to, Tell::Status(Box::new(report.clone())));
         }
     }
 
