@@ -16,6 +16,10 @@ use std::fmt;
 pub struct Recovered {
     /// The newest sound superblock, as stored.
     pub superblock: Superblock,
+    /// Slot that does not hold it. The caller writes `superblock.encode(slot)` there, durably,
+    /// before its first update: otherwise a torn update of the other slot would bring an older
+    /// superblock back, or none.
+    pub heal: Option<u8>,
     /// The intent log, empty when it was lost (then every bit of the bitmap is set).
     pub log: IntentLog,
     /// The bitmap, with everything dirty that could not be read.
@@ -31,7 +35,8 @@ pub struct Recovered {
 pub enum TailVerdict {
     /// It does.
     Matches,
-    /// It does; the engine stopped between raising the counter here and there.
+    /// It does; the engine stopped between raising the counter here and there. The next life is
+    /// `superblock.life + 1` again, in both tail slots.
     OneAhead,
     /// It does not, or nothing proves it: the data counts as Inconsistent.
     Swapped {
@@ -128,10 +133,13 @@ impl fmt::Display for Finding {
         match self {
             Finding::Superblock(SlotHealth::Both) => f.write_str("superblock: both slots agree"),
             Finding::Superblock(SlotHealth::Behind { slot }) => {
-                write!(f, "superblock slot {slot} is one update behind; the next update heals it")
+                write!(
+                    f,
+                    "superblock slot {slot} is one update behind; the engine rewrites it at start"
+                )
             }
             Finding::Superblock(SlotHealth::Damaged { slot, damage }) => {
-                write!(f, "superblock slot {slot} {damage}; the next update heals it")
+                write!(f, "superblock slot {slot} {damage}; the engine rewrites it at start")
             }
             Finding::LogLost => f.write_str(
                 "intent log can't be rebuilt; every block counts as dirty and will be compared",
@@ -165,6 +173,7 @@ pub fn recover(
     let slots = SUPERBLOCK_PAGES.map(&mut *read);
     let (superblock, health) = superblock::choose([slots[0].as_ref(), slots[1].as_ref()])?;
     let mut findings = Vec::new();
+    let heal = health.slot();
     if health != SlotHealth::Both {
         findings.push(Finding::Superblock(health));
     }
@@ -177,7 +186,7 @@ pub fn recover(
         findings.push(Finding::LogLost);
     }
     let tail = judge_tail(&superblock, &tail, device_serial, &mut findings);
-    Ok(Recovered { superblock, log, bitmap, tail, findings })
+    Ok(Recovered { superblock, heal, log, bitmap, tail, findings })
 }
 
 fn load_bitmap(

@@ -1,5 +1,6 @@
 //! The superblock: who this copy is, what it is worth, what was promised.
-//! Every update writes slot 0 and, when that is durable, slot 1 with the same sequence.
+//! Every update writes slot 0 and, when that is durable, slot 1 with the same sequence. After a
+//! crash the slot that `choose` did not take is written again, as chosen, before the next update.
 //! Always: at rest both slots hold the same, and at most one is ever torn.
 //! Survives: a crash between or within the two writes, and damage of either slot at rest.
 
@@ -99,13 +100,23 @@ pub enum SlotHealth {
         /// The older slot.
         slot: u8,
     },
-    /// The slot can't be used: an update was cut short, or rot. The next update heals it.
+    /// The slot can't be used: an update was cut short, or rot.
     Damaged {
         /// The slot.
         slot: u8,
         /// What is wrong with it.
         damage: Damage,
     },
+}
+
+impl SlotHealth {
+    /// The slot that must be written again before the next update, if one must.
+    pub fn slot(&self) -> Option<u8> {
+        match self {
+            SlotHealth::Both => None,
+            SlotHealth::Behind { slot } | SlotHealth::Damaged { slot, .. } => Some(*slot),
+        }
+    }
 }
 
 /// The superblock of the newest sound slot; `None` is a slot that the device does not return.

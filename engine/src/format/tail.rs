@@ -1,6 +1,7 @@
 //! The data tail: two small pages on the data partition that tie it to its cluster partition (R21).
 //! The life counter goes up here first, then in the superblock, so after a crash the tail equals
-//! the superblock or is one ahead. Written like superblock slots: slot 0, then slot 1.
+//! the superblock or is one ahead. Written slot 0, then slot 1, then the superblock, each when the
+//! one before is durable; the next life is always the superblock's plus one.
 //! Always: no sound tail, or one of another life, means that the data is not what we left.
 
 use super::Damage;
