@@ -4,7 +4,7 @@
 pub mod client;
 mod force;
 mod mirror;
-mod show;
+pub(crate) mod show;
 mod wait;
 
 use crate::act::launch;

@@ -43,7 +43,7 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// A launcher of `program --config config`, whose notes are in `runtime_dir`.
+    /// A launcher of `program run --config config`, whose notes are in `runtime_dir`.
     pub fn new(program: PathBuf, config: PathBuf, runtime_dir: PathBuf) -> Launcher {
         Launcher {
             program,
@@ -125,5 +125,5 @@ pub fn detach(program: &Path, config: &Path) -> io::Error {
     if let Err(cause) = setsid() {
         return cause.into();
     }
-    Command::new(program).arg("--config").arg(config).exec()
+    Command::new(program).arg("run").arg("--config").arg(config).exec()
 }
