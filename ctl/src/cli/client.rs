@@ -98,7 +98,7 @@ impl Connection {
     ///
     /// # Errors
     /// The deadline, a broken connection, or nonsense.
-    pub fn next(&mut self) -> Result<Tell, CallError> {
+    pub fn line(&mut self) -> Result<Tell, CallError> {
         let left = match self.deadline {
             Some(deadline) => {
                 let left = deadline.saturating_duration_since(Instant::now());
@@ -126,7 +126,7 @@ impl Connection {
     /// Refused, or no answer.
     pub fn finish(&mut self, mut progress: impl FnMut(&str)) -> Result<Tell, CallError> {
         loop {
-            match self.next()? {
+            match self.line()? {
                 Tell::Progress { message, .. } => progress(&message),
                 Tell::Refused(refusal) => return Err(CallError::Refused(refusal)),
                 last => return Ok(last),
@@ -178,7 +178,7 @@ pub fn watch<T>(
     let mut connection = Connection::open(socket, deadline(timeout))?;
     connection.ask(Verb::Watch)?;
     loop {
-        match connection.next()? {
+        match connection.line()? {
             Tell::Status(report) => {
                 if let Some(result) = seen(&report) {
                     return Ok(result);

@@ -48,7 +48,7 @@ impl DemoReport {
     /// For people.
     pub fn table(&self) -> String {
         let mut events = Table::new();
-        events.load_preset(UTF8_FULL_CONDENSED);
+        events.load_style(UTF8_FULL_CONDENSED);
         events.set_header(["event", "longest pause", "differed", "resynced"]);
         for event in &self.events {
             let shown = |count: Option<u64>| count.map_or("-".to_owned(), bytes);
@@ -60,7 +60,7 @@ impl DemoReport {
             ]);
         }
         let mut result = Table::new();
-        result.load_preset(UTF8_FULL_CONDENSED);
+        result.load_style(UTF8_FULL_CONDENSED);
         let mut row = |name: &str, value: String, good: bool| {
             let colour = if good { Color::Green } else { Color::Red };
             result.add_row([Cell::new(name), Cell::new(value).fg(colour)]);

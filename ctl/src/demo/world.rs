@@ -146,14 +146,6 @@ impl World {
         Ok(World { nodes, cable, size })
     }
 
-    /// Index of a node.
-    pub fn index(id: NodeId) -> usize {
-        match id {
-            NodeId::A => 0,
-            NodeId::B => 1,
-        }
-    }
-
     /// Where clients of both nodes connect.
     pub fn servers(&self) -> Vec<Address> {
         self.nodes.iter().map(|node| Address::Unix(node.clients())).collect()

@@ -73,11 +73,12 @@ impl Directory {
         Directory { inner: Arc::new(inner), deadline: place.deadline }
     }
 
-    /// Runs `work` in a thread of its own; `late` is the answer when the deadline comes first.
+    /// Runs `work` in a thread of its own; `late` is the answer when the deadline comes first, or
+    /// the work fails.
     fn call<T: Send + 'static>(
         &self,
         late: T,
-        work: impl FnOnce(&Inner) -> Result<T, (T, Trouble)> + Send + 'static,
+        work: impl FnOnce(&Inner) -> Result<T, Trouble> + Send + 'static,
     ) -> Pending<T> {
         let (inner, deadline) = (Arc::clone(&self.inner), self.deadline);
         Box::pin(async move {
@@ -118,14 +119,14 @@ impl Inner {
         &self,
         deadline: Duration,
         started: Instant,
-        mut result: oneshot::Receiver<Result<T, (T, Trouble)>>,
+        mut result: oneshot::Receiver<Result<T, Trouble>>,
         late: T,
     ) -> T {
         let in_time = tokio::time::timeout(deadline, &mut result).await;
         let ended = match in_time {
             Ok(Ok(ended)) => ended,
             // The worker died: its outcome is as unknown as one that is late.
-            Ok(Err(_)) => Err((late, Trouble::Stuck { calls: 1 })),
+            Ok(Err(_)) => Err(Trouble::Stuck { calls: 1 }),
             Err(_) => {
                 self.with(|shared| shared.health.stuck += 1);
                 result.close();
@@ -137,7 +138,7 @@ impl Inner {
                     }
                     Err(_) => {
                         let ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-                        Err((late, Trouble::Slow { ms }))
+                        Err(Trouble::Slow { ms })
                     }
                 }
             }
@@ -147,9 +148,9 @@ impl Inner {
                 self.ended(Ok(started.elapsed()));
                 value
             }
-            Err((value, trouble)) => {
+            Err(trouble) => {
                 self.ended(Err(trouble));
-                value
+                late
             }
         }
     }
@@ -273,17 +274,13 @@ fn highest(group: &Path) -> Result<Option<Version>, Trouble> {
 
 impl Arbiter for Directory {
     fn read(&self) -> Pending<ReadResult> {
-        self.call(ReadResult::Failed, |inner| match inner.newest() {
-            Ok(Some(record)) => Ok(ReadResult::Found(record)),
-            Ok(None) => Ok(ReadResult::Absent),
-            Err(trouble) => Err((ReadResult::Failed, trouble)),
+        self.call(ReadResult::Failed, |inner| {
+            Ok(inner.newest()?.map_or(ReadResult::Absent, ReadResult::Found))
         })
     }
 
     fn swap(&self, expected: Option<Version>, next: Record) -> Pending<SwapResult> {
-        self.call(SwapResult::Unknown, move |inner| {
-            inner.swap(expected, &next).map_err(|trouble| (SwapResult::Unknown, trouble))
-        })
+        self.call(SwapResult::Unknown, move |inner| inner.swap(expected, &next))
     }
 
     fn tell(&self, pair: PairView) {

@@ -159,15 +159,13 @@ impl Exchange {
         if packet.to_life != self.life {
             return self.introduce(packet, now);
         }
-        match self.peer {
-            Some(peer) if peer.life == packet.life => {
-                if packet.sequence <= peer.sequence {
-                    self.dropped.replayed += 1;
-                    return Heard::default();
-                }
-            }
-            Some(peer) => self.bury(peer.life),
-            None => {}
+        let same = self.peer.filter(|peer| peer.life == packet.life);
+        if same.is_some_and(|peer| packet.sequence <= peer.sequence) {
+            self.dropped.replayed += 1;
+            return Heard::default();
+        }
+        if let (None, Some(former)) = (same, self.peer) {
+            self.bury(former.life);
         }
         self.introduced = None;
         self.peer = Some(Peer {
