@@ -400,3 +400,7 @@ async fn next_line(lines: &mut BufReader<OwnedReadHalf>) -> Option<Line> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;
