@@ -10,3 +10,6 @@ pub mod step;
 pub mod transition;
 
 pub use arbitration::{ArbiterView, AttemptView, Decider, EvidenceView, Settings, View};
+
+#[cfg(test)]
+mod tests;
