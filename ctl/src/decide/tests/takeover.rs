@@ -30,12 +30,12 @@ fn a_dead_primary_is_taken_over_from_after_the_evidence() {
 fn a_live_primary_is_not_taken_over_from() {
     let mut world = World::serving(A);
     let connected = world.ask(B, Verb::Takeover);
-    world.run(500);
+    world.run(10_500);
     assert_eq!(world.answer(connected), Some(Err(Refused::PeerAlive)));
     world.reach = [false, true]; // so that A can't shrink
     world.link = false;
     let heard = world.ask(B, Verb::Takeover);
-    world.run(10_000);
+    world.run(10_500);
     assert_eq!(world.answer(heard), Some(Err(Refused::PeerAlive)));
     assert_eq!(world.role(A), Role::Primary, "heartbeats carry its lease");
     assert!(world.notes.contains(&(B, Note::HalfSilent)));
