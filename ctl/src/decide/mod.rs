@@ -1,6 +1,15 @@
 //! Cluster decisions, pure: told what happened, asked what to do, asked when to be woken.
 //! Imports the words of `lockstep_engine::units` and the times of `limits`, nothing that acts.
 
+pub mod arbitration;
 pub mod event;
+mod ids;
+pub mod mutant;
 pub mod record;
 pub mod step;
+pub mod transition;
+
+pub use arbitration::{ArbiterView, AttemptView, Decider, EvidenceView, Settings, View};
+
+#[cfg(test)]
+mod tests;
