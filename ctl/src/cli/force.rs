@@ -59,7 +59,7 @@ fn loss(report: &Report, wall_ms: u64) -> String {
     match (status, record) {
         (Some(status), Some(record)) if record.members == Members::only(peer) => {
             lines.push(format!(
-                "  lost: every write acknowledged by node {peer} since it went on alone, {} ago",
+                "  lost: every write acknowledged by node {peer} since it went on alone {} ago",
                 age(wall_ms.saturating_sub(record.since))
             ));
             lines.push(format!(

@@ -1,3 +1,5 @@
+//! Attempts (R4): stored before they are sent, closed by writing, whatever replies are lost.
+
 use super::toy::*;
 use crate::decide::arbitration::ArbiterView;
 use crate::decide::event::Verb;

@@ -1,3 +1,5 @@
+//! Leases and the fast fence (R13).
+
 use super::toy::*;
 use crate::decide::step::Note;
 use lockstep_engine::units::{Members, Role};

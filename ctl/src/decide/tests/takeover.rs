@@ -1,3 +1,5 @@
+//! Takeover: evidence, mark, lease, release.
+
 use super::toy::*;
 use crate::decide::arbitration::EvidenceView;
 use crate::decide::event::Verb;

@@ -1,3 +1,5 @@
+//! Every verb of an operator, to its one reply.
+
 use super::toy::*;
 use crate::decide::event::Verb;
 use crate::decide::step::{Note, Refused, Waiting};
