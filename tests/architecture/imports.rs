@@ -132,7 +132,7 @@ pub const ROOMS: &[Room] = &[
     Room { at: "ctl/web", rooms: May::AllBut(&["daemon", "cli"]), crates: SDK, pure: false },
     Room { at: "ctl/cli", rooms: May::AllBut(&[]), crates: SDK, pure: false },
     // The demonstration speaks the daemon's language as an operator does; it decides nothing.
-    Room { at: "ctl/demo", rooms: May::AllBut(&["decide", "act"]), crates: SDK, pure: false },
+    Room { at: "ctl/demo", rooms: May::AllBut(&["decide"]), crates: SDK, pure: false },
     Room { at: "ctl/exit", rooms: NOTHING, crates: NOTHING, pure: false },
     Room {
         at: "ctl/config",

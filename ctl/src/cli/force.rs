@@ -63,7 +63,7 @@ fn loss(report: &Report, wall_ms: u64) -> String {
                 age(wall_ms.saturating_sub(record.since))
             ));
             lines.push(format!(
-                "  known to differ on this node: {}; what node {peer} wrote since is not known here",
+                "  known to differ on this node: {}; what node {peer} wrote since is unknown here",
                 bytes(status.dirty_blocks.saturating_mul(BLOCK_BYTES))
             ));
         }
