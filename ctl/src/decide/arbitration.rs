@@ -90,6 +90,8 @@ pub struct Decider {
     answering: bool,
     fenced: bool,
     noted: EvidenceView,
+    /// Since when a promotion waits for a sign of the peer.
+    leaseless_since: Option<Tick>,
     auto_at: Tick,
     needs_at: Tick,
 }
@@ -124,6 +126,7 @@ impl Decider {
             answering: true,
             fenced: false,
             noted: EvidenceView::None,
+            leaseless_since: None,
             auto_at: Tick(0),
             needs_at: Tick(0),
         };
