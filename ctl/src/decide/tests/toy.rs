@@ -69,6 +69,8 @@ pub struct World {
     pub auto: bool,
     /// Number of the last acknowledged write.
     pub acked: u64,
+    /// Steps that the deciders asked for.
+    pub steps: u64,
     asked: u64,
     starts: u128,
 }
@@ -186,6 +188,7 @@ impl World {
             link_cut_at: 0,
             auto: false,
             acked: 0,
+            steps: 0,
             asked: 0,
             starts: 100,
         };
@@ -404,6 +407,7 @@ impl World {
         let mut moved = false;
         while let Some(step) = self.node(node).decider.as_mut().and_then(Decider::poll_step) {
             moved = true;
+            self.steps += 1;
             match step {
                 Step::Engine { id, command } => self.command(node, id, command),
                 Step::Read { id } => {
