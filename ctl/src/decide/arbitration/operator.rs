@@ -299,7 +299,7 @@ impl Decider {
         }
     }
 
-    /// The arbiter does not answer an operator who forces: serve, and write the record when it does.
+    /// The arbiter does not answer an operator who forces: serve, write the record when it does.
     fn force_alone(&mut self, now: Tick) -> bool {
         let Some(open) = &self.open else { return self.enter(Phase::Check) };
         let stored = open.stored == super::attempt::Stored::Yes;
