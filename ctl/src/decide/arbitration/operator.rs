@@ -124,7 +124,7 @@ impl Decider {
             self.finish(Err(Refused::ArbiterRolledBack), now);
             return false;
         }
-        if self.arbiter.fresh && self.open.is_none() {
+        if self.arbiter.fresh && self.open.as_ref().is_none_or(|open| open.held) {
             return true;
         }
         let Some(op) = &self.op else { return false };
