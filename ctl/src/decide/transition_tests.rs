@@ -1,6 +1,5 @@
-<<<<<<< HEAD
 //! The transition table of SAFETY §1.1, row by row.
-=======
+
 use super::*;
 use lockstep_engine::units::NodeId::{A, B};
 
@@ -205,4 +204,3 @@ fn a_group_moves_with_all_of_its_volumes_or_not_at_all() {
     let stale = takeover(&from, author(B), &inputs);
     assert_eq!(stale, Err(Refused::NotMember { solo_since: 1000 }));
 }
->>>>>>> ctl
