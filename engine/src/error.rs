@@ -130,6 +130,8 @@ pub enum StartError {
         /// What is wrong with it.
         error: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// After a stop signal the volume could not be brought to rest.
+    NotStopped,
     /// The superblock describes a volume without size.
     EmptyVolume {
         /// The cluster partition.
@@ -243,6 +245,10 @@ impl StartError {
                 write!(f, "link key {}: {error}; copy one key to both nodes", path.display())
             }
             StartError::Export { error } => write!(f, "{error}"),
+            StartError::NotStopped => f.write_str(
+                "stopped like a crash: the peer or a device did not let go in time; nothing that \
+                 was acknowledged is lost, the next start compares what was under way",
+            ),
             StartError::EmptyVolume { path } => write!(
                 f,
                 "{} describes a volume without size; run `lockstep-engine format`",

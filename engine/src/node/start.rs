@@ -71,7 +71,6 @@ pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
         generation = %sb.generation,
         "engine is up"
     );
-    let (reaped, stop_by) = (Vec::new(), None);
     Ok(Reactor {
         hub,
         replica,
@@ -82,8 +81,10 @@ pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
         admin,
         signals,
         poller,
-        reaped,
-        stop_by,
+        reaped: Vec::new(),
+        events: 0,
+        stop_by: None,
+        give_up_at: None,
     })
 }
 

@@ -35,6 +35,11 @@ impl File {
             debug_assert_eq!(error.kind(), io::ErrorKind::NotConnected);
         }
     }
+    /// Whether reads and writes never wait, so that a worker thread for them would cost more than
+    /// they do. A file system that does not tell counts as one that waits.
+    pub fn is_in_memory(&self) -> bool {
+        sys::is_in_memory(self.as_fd()).unwrap_or(false)
+    }
     pub(super) fn place(&self) -> Option<u32> {
         self.handle.place.get()
     }
