@@ -1,6 +1,5 @@
 //! The test harness.
 
-pub mod fuzz_wire;
 pub mod bins;
 pub mod format_kit;
 pub mod fuzz_format;
