@@ -133,7 +133,7 @@ impl World {
         }
         match op.asked {
             Asked::Read => {
-                let data = self.content(node, BufId(op.buf.unwrap_or(0)), op.at);
+                let data = self.content(node, BufId(op.buf.unwrap_or(0)), 0, op.at.len);
                 self.judge.read_done(node, op.at, &data, op.begin);
                 if !self.plan.clients {
                     self.say(|| format!("{node}: found {:?}", stamps(&data)));

@@ -175,7 +175,7 @@ impl World {
                 self.submit(node, op, IoKind::Read { at, buf: buf.0 });
             }
             Action::DiskWrite { op, at, buf, fua } => {
-                let data = self.content(node, buf, at);
+                let data = self.content(node, buf, 0, at.len);
                 self.submit(node, op, IoKind::Write { at, data, fua });
             }
             Action::DiskZero { op, at, punch: _, fua } => {
@@ -187,9 +187,10 @@ impl World {
                 self.submit(node, op, IoKind::Tail { slot: usize::from(slot), bytes });
             }
             Action::Digest { op, at, buf, session } => self.digest(node, op, at, buf, session),
-            Action::Send { session, epoch, message, buf } => {
-                self.send(node, session, epoch, message, buf);
+            Action::Send { session, epoch, message, buf, skip } => {
+                self.send(node, session, epoch, message, buf.map(|buf| (buf, skip)));
             }
+            Action::CopyBuf { from, to, len } => self.copy(node, from, to, len),
             Action::Answer { req, result } => self.answer(node, req, result),
             Action::Free { buf } => self.free(node, buf),
             Action::DropLink { session, why } => {
@@ -281,22 +282,35 @@ impl World {
         }
     }
 
-    /// What a buffer holds.
-    pub fn content(&mut self, node: NodeId, buf: BufId, at: Extent) -> Vec<Block> {
-        let blocks = usize::try_from(at.len / 4096).expect("a piece is small");
+    /// What a buffer holds: `len` bytes from `skip` on.
+    pub fn content(&mut self, node: NodeId, buf: BufId, skip: u32, len: u32) -> Vec<Block> {
+        let first = usize::try_from(skip / 4096).expect("a piece is small");
+        let end = usize::try_from((skip + len) / 4096).expect("a piece is small");
         let found = self.host(node).engine.as_ref().and_then(|engine| match buf.as_internal() {
             Some(own) => engine.internal.get(&own),
             None => engine.bufs.get(&buf.0),
         });
         match found {
-            Some(data) if data.len() >= blocks => data[..blocks].to_vec(),
+            Some(data) if data.len() >= end => data[first..end].to_vec(),
             found => {
-                let len = found.map(Vec::len);
-                let text = format!("node {node}: {buf:?} has {len:?} of {blocks} blocks");
-                self.judge.violate(text);
-                vec![[0; 8]; blocks]
+                let has = found.map(Vec::len);
+                self.judge.violate(format!("node {node}: {buf:?} has {has:?} of {end} blocks"));
+                vec![[0; 8]; end - first]
             }
         }
+    }
+
+    fn copy(&mut self, node: NodeId, from: BufId, to: BufId, len: u32) {
+        let data = self.content(node, from, 0, len);
+        let Some(engine) = self.host(node).engine.as_mut() else { return };
+        let place = match to.as_internal() {
+            Some(own) => engine.internal.entry(own).or_default(),
+            None => engine.bufs.entry(to.0).or_default(),
+        };
+        if place.len() < data.len() {
+            place.resize(data.len(), [0; 8]);
+        }
+        place[..data.len()].copy_from_slice(&data);
     }
 
     fn free(&mut self, node: NodeId, buf: BufId) {
@@ -311,7 +325,7 @@ impl World {
     }
 
     fn digest(&mut self, node: NodeId, op: OpId, at: Extent, buf: BufId, session: Session) {
-        let data = self.content(node, buf, at);
+        let data = self.content(node, buf, 0, at.len);
         let key = u64::try_from(session.0 & u128::from(u64::MAX)).expect("masked");
         let digests = data.iter().map(|block| digest_of(key, block)).collect();
         let after = self.delay_us(20, 200);

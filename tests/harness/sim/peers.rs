@@ -150,10 +150,10 @@ impl World {
         session: Session,
         epoch: Epoch,
         message: Message,
-        buf: Option<BufId>,
+        buf: Option<(BufId, u32)>,
     ) {
         let payload = match (buf, carried(&message)) {
-            (Some(buf), Some(at)) => Some(self.content(node, buf, at)),
+            (Some((buf, skip)), Some(at)) => Some(self.content(node, buf, skip, at.len)),
             _ => None,
         };
         let live = self.host(node).engine.as_ref().is_some_and(|e| e.session == Some(session));
