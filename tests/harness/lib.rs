@@ -1,2 +1,6 @@
 //! The test harness.
 pub mod sim;
+
+pub mod format_kit;
+pub mod fuzz_format;
+pub mod fuzz_wire;

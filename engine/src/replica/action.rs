@@ -7,7 +7,8 @@ use crate::wire::message::Message;
 /// One thing to do.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Read from the data partition into `buf`; report with `DiskDone`.
+    /// Read from the data partition into `buf`; report with `DiskDone`. An internal buffer may
+    /// still be on its way out of a socket: the shell then waits for that before it reads.
     DiskRead { op: OpId, at: Extent, buf: BufId },
     /// Write `buf` to the data partition; stable when reported if `fua`.
     DiskWrite { op: OpId, at: Extent, buf: BufId, fua: bool },
@@ -22,8 +23,11 @@ pub enum Action {
     /// Digest each block of `buf` (`at.len` bytes), keyed by the session; report `DigestsDone`.
     Digest { op: OpId, at: Extent, buf: BufId, session: Session },
     /// Send on the link. Control messages go on the control flow, the rest on any data flow.
-    /// Dropped in silence when the session is not the live one.
-    Send { session: Session, epoch: Epoch, message: Message, buf: Option<BufId> },
+    /// Dropped in silence when the session is not the live one. The payload, if any, starts `skip`
+    /// bytes into `buf`; its length is that of the message's extent.
+    Send { session: Session, epoch: Epoch, message: Message, buf: Option<BufId>, skip: u32 },
+    /// Copy the first `len` bytes of one buffer to another.
+    CopyBuf { from: BufId, to: BufId, len: u32 },
     /// Answer a client piece, once. For a read with `Answered::Ok` the data is in its buffer.
     Answer { req: ReqId, result: Answered },
     /// The replica needs this (non-internal) buffer no more. It may still be on its way out of a

@@ -1,9 +1,9 @@
 //! What the replica is told. The shell translates completions, frames and commands into these.
 
+use crate::units::{BootId, NodeId};
 use crate::units::{
     Digest, Epoch, Extent, InSyncMark, OpenAttempt, Session, Span, StartId, VolumeRecord,
 };
-use crate::units::{BootId, NodeId};
 use crate::wire::message::Message;
 
 /// A client request piece, named by the client lane. Comes back in `Action::Answer`.
