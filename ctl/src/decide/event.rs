@@ -41,6 +41,9 @@ pub struct PeerBeat {
     pub boot: BootId,
     /// The peer has given up the group at this version, after its fast fence (§1.2): a release.
     pub released: Option<Version>,
+    /// Highest version of the record that the peer knows: one that hears of a higher version than
+    /// its own reads the arbiter at once.
+    pub version: Option<Version>,
 }
 
 /// Outcome of a read.

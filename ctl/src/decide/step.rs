@@ -3,6 +3,7 @@
 use super::event::{RequestId, StepId};
 use super::record::Record;
 use lockstep_engine::units::{InSyncMark, OpenAttempt, Version, VolumeRecord};
+use serde::Serialize;
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +15,9 @@ pub enum Step {
     /// Install `next` if the stored version is still `expected` (`None`: if there is no record);
     /// report `ArbiterSwapped`.
     Swap { id: StepId, expected: Option<Version>, next: Record },
-    /// Answer the peer's heartbeats (true, the normal state) or fall silent (R13).
+    /// Answer the peer's heartbeats (true, the state at start) or fall silent (R13). An answer
+    /// extends the peer's lease, so an owner gives none, nor does one that prepares a takeover.
+    /// `Event::Heartbeat` is told in both states.
     AnswerHeartbeats(bool),
     /// Say in every heartbeat that this node has released the group at that version, or stop.
     AnnounceRelease(Option<Version>),
@@ -48,7 +51,8 @@ pub enum EngineCommand {
 }
 
 /// Why a request waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Waiting {
     /// For the arbiter to answer.
     Arbiter,
