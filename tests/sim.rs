@@ -91,3 +91,77 @@ fn seeds_hold_every_property() {
     );
     assert_eq!(violations, 0, "the lines above say how to see each violation again");
 }
+
+#[test]
+fn one_seed_is_one_history() {
+    let first = attempt(7, true);
+    let again = attempt(7, true);
+    assert_eq!(first.trace, again.trace);
+    assert_eq!(first.operations, again.operations);
+    assert_eq!(first.violation, again.violation);
+}
+
+mod register {
+    use harness::sim::register::Register;
+
+    #[test]
+    fn an_older_value_after_a_newer_one_is_seen() {
+        let mut block = Register::default();
+        block.begin(1, 10);
+        assert!(block.acked(1, 20, false).is_none());
+        block.begin(2, 30);
+        assert!(block.acked(2, 40, false).is_none());
+        assert!(block.read([2; 8], 50, 60).is_none());
+        assert!(block.read([1; 8], 70, 80).is_some());
+    }
+
+    #[test]
+    fn an_unanswered_write_may_take_effect_or_not_but_not_both() {
+        let mut block = Register::default();
+        block.begin(1, 10);
+        block.gave_up(1, 20);
+        let mut other = block.clone();
+        assert!(block.read([0; 8], 30, 40).is_none());
+        assert!(block.read([1; 8], 50, 60).is_some(), "read 0, later the older write");
+        assert!(other.read([1; 8], 30, 40).is_none());
+        assert!(other.read([0; 8], 50, 60).is_some(), "read 1, later nothing");
+    }
+
+    #[test]
+    fn an_unanswered_write_does_not_come_after_its_connection() {
+        let mut block = Register::default();
+        block.begin(1, 10);
+        block.gave_up(1, 20);
+        block.begin(2, 30);
+        assert!(block.acked(2, 40, false).is_none());
+        assert!(block.read([1; 8], 50, 60).is_some());
+    }
+
+    #[test]
+    fn a_torn_unanswered_write_is_legal_and_stays() {
+        let mut block = Register::default();
+        block.begin(1, 10);
+        block.gave_up(1, 20);
+        let torn = [0, 0, 1, 1, 0, 0, 0, 0];
+        assert!(block.read(torn, 30, 40).is_none());
+        assert!(block.read(torn, 50, 60).is_none());
+        assert!(block.read([1; 8], 70, 80).is_some());
+    }
+
+    #[test]
+    fn only_what_no_flush_covers_is_excused() {
+        let mut block = Register::default();
+        block.begin(1, 10);
+        assert!(block.acked(1, 20, false).is_none());
+        assert!(block.cover(25));
+        block.begin(2, 30);
+        assert!(block.acked(2, 40, false).is_none());
+        block.expose(0);
+        block.excuse(&[0, 1]);
+        assert!(block.legal([1; 8], 50, false).is_some(), "b still holds 2");
+        block.expose(1);
+        block.excuse(&[0, 1]);
+        assert!(block.legal([1; 8], 60, false).is_none(), "nobody is bound to hold 2");
+        assert!(block.legal([0; 8], 70, false).is_some(), "1 was flushed");
+    }
+}

@@ -16,5 +16,6 @@ pub mod peers;
 pub mod queue;
 pub mod random;
 pub mod register;
+pub mod scenario;
 pub mod seed;
 pub mod world;

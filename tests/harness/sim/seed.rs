@@ -8,7 +8,7 @@ use super::world::{Plan, What, World};
 use lockstep_ctl::decide::event::Verb;
 use lockstep_engine::limits::Times;
 use lockstep_engine::replica::settings::AckMode;
-use lockstep_engine::units::{BLOCKS_PER_REGION, Members, Mirror, NodeId, Span, Tick};
+use lockstep_engine::units::{BLOCKS_PER_REGION, Members, Mirror, NodeId, Span};
 
 /// How long nobody may serve before the operator acts.
 const PATIENCE: Span = Span::millis(9_000);
@@ -315,9 +315,4 @@ impl World {
             trace: self.trace,
         }
     }
-}
-
-/// A tick `ms` after the begin.
-pub fn at_ms(ms: u64) -> Tick {
-    Tick(ms * 1_000_000)
 }
