@@ -7,6 +7,7 @@ use super::link::Kept;
 use super::world::{What, World};
 use lockstep_ctl::decide::event::Verb;
 use lockstep_engine::units::{Epoch, NodeId, Span};
+use lockstep_engine::wire::message::Message;
 
 /// What may go wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -333,7 +334,13 @@ impl World {
         let old_epoch = self.random.chance(400);
         let fits = |kept: &&Kept| {
             kept.to == to
-                && if old_epoch { kept.epoch < epoch } else { Some(kept.session) != current }
+                && if old_epoch {
+                    // Fenced are frames that change something; a greeting is not one of them.
+                    kept.epoch < epoch
+                        && !matches!(kept.message, Message::Hello(_) | Message::Bye(_))
+                } else {
+                    Some(kept.session) != current
+                }
         };
         let found: Vec<Kept> = self.link.kept.iter().filter(fits).cloned().collect();
         let known = self.hosts[to]
