@@ -408,6 +408,36 @@ fn a_lost_log_stays_lost_until_the_bitmap_is_safe() {
     assert_eq!(healed.bitmap.count(), layout.blocks());
 }
 
+// --- format ---
+
+/// `format` over an older copy of the same volume: superblocks wiped first, written last.
+#[test]
+fn a_format_that_is_cut_short_reads_as_not_formatted() {
+    let mut older = settled(64, 12, 40).disk;
+    SUPERBLOCK_PAGES.iter().for_each(|page| older.write(*page, &[0; 4096]));
+    let superblock = Superblock { sequence: 1, ..sample_superblock(SIZE, 64) };
+    let mut written: Vec<(u64, Page)> = Vec::new();
+    let tail = lockstep_engine::format::recover::fresh(&superblock, &mut |address, page| {
+        written.push((address, *page));
+    });
+    let mut disk = Disk { tail: tail.map(|page| Some(*page)), ..older };
+    let last = written.len() - SUPERBLOCK_PAGES.len();
+    for (n, (address, page)) in written.iter().enumerate() {
+        let masks = if n % 9 == 0 || n + 1 >= last { tears() } else { vec![0b1] };
+        for mask in masks {
+            let mut torn = disk.clone();
+            torn.tear(*address, page, mask);
+            match torn.recover() {
+                Err(damage) => assert!(n <= last, "{damage}"),
+                Ok(found) => assert!(n >= last && found.bitmap.count() == 0),
+            }
+        }
+        disk.write(*address, page);
+        assert_eq!(disk.recover().is_ok(), n >= last);
+    }
+    assert_eq!(recover(&disk).findings, []);
+}
+
 // --- bitmap ---
 
 #[test]

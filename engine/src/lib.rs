@@ -3,10 +3,12 @@
 
 pub mod admin;
 pub mod config;
+pub mod device;
 pub mod error;
 pub mod format;
 pub mod limits;
 pub mod node;
+pub mod offline;
 pub mod replica;
 pub mod units;
 pub mod uring;

@@ -1,3 +1,10 @@
-//! The NBD protocol as pure bytes, and a small client.
+//! The NBD protocol as pure bytes, and a small blocking client.
+//! Always: `protocol` touches no socket, clock or thread; whoever owns the bytes moves them.
 
+#![deny(missing_docs)]
+
+pub mod client;
 pub mod protocol;
+
+mod build_id;
+pub use build_id::{BUILD_ID, VERSION};

@@ -196,7 +196,8 @@ macro_rules! wide_id {
             fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<$name, D::Error> {
                 let text = String::deserialize(d)?;
                 text.parse().map_err(|_| {
-                    serde::de::Error::custom(concat!(stringify!($name), ": 1 to 32 hex digits expected"))
+                    let rest = ": 1 to 32 hex digits expected";
+                    serde::de::Error::custom(format_args!("{}{rest}", stringify!($name)))
                 })
             }
         }

@@ -1,0 +1,178 @@
+"""Lockstep as a contestant: two engines and two daemons, or one of each alone. Everything that
+knows a configuration file, a verb or a field of the status stands in this file."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+from .hosts import ADDRESS, MIB, Failed, run, wait_for
+from .measure import peak_memory
+from .peers import Contestant
+
+LINK_PORT = 7100
+HEARTBEAT_PORT = 7200
+CLUSTER = "c1" * 16
+GROUP = "91" * 16
+VOLUME = "71" * 16
+# The end of the data partition that belongs to the engine.
+TAIL = MIB
+
+
+class Lockstep(Contestant):
+    """A mirrored pair."""
+
+    name = "lockstep"
+    hosts = "ab"
+    programs = Path("target/release")
+    metadata = 64 * MIB
+
+    def start(self):
+        self.folder = self.world.folder / self.name
+        self.folder.mkdir()
+        (self.folder / "arbiter").mkdir()
+        key = self.folder / "key"
+        key.write_text(os.urandom(32).hex() + "\n")
+        key.chmod(0o600)
+        self.engines, self.daemons, self.images = {}, {}, {}
+        for host in self.hosts:
+            self.images[host] = self.image(host, self.size + TAIL)
+            self.configure(host, self.image(f"{host}-cluster", self.metadata))
+            run(self.programs / "lockstep-engine", "format", "--config", self.path(host, "engine"))
+        for host in self.hosts:
+            self.bring_up(host)
+        self.make_mirror()
+        self.target = f"nbd+unix:///{self.name}?socket={self.path('a', 'nbd.sock')}"
+        if len(self.hosts) == 2:
+            self.pair = (self.images["a"], self.images["b"], self.size)
+
+    def path(self, host, what):
+        """A path of one node: `engine` and `daemon` are its configuration files."""
+        names = {"engine": "engine.toml", "daemon": "daemon.toml"}
+        return self.folder / host / names.get(what, what)
+
+    def configure(self, host, metadata):
+        """Writes both configuration files of one node."""
+        other = "b" if host == "a" else "a"
+        for folder in ("run", "state"):
+            self.path(host, folder).mkdir(parents=True)
+        peer_host, peer_port = self.delayed(host, other, LINK_PORT)
+        key = self.folder / "key"
+        identity = f"""
+[cluster]
+id = "{CLUSTER}"
+name = "bench"
+[group]
+id = "{GROUP}"
+name = "bench"
+[volume]
+id = "{VOLUME}"
+name = "{self.name}"
+"""
+        self.path(host, "engine").write_text(
+            f"""node = "{host}"
+data = "{self.images[host]}"
+cluster_partition = "{metadata}"
+admin = "{self.path(host, 'admin.sock')}"
+{identity}
+[clients]
+unix = "{self.path(host, 'nbd.sock')}"
+[link]
+listen = "{ADDRESS[host]}:{LINK_PORT}"
+peer = "{peer_host}:{peer_port}"
+key_file = "{key}"
+"""
+        )
+        self.path(host, "daemon").write_text(
+            f"""node = "{host}"
+key_file = "{key}"
+runtime_dir = "{self.path(host, 'run')}"
+state_dir = "{self.path(host, 'state')}"
+daemon_socket = "{self.path(host, 'daemon.sock')}"
+spawn_engine = false
+auto_takeover = false
+{identity}
+[engine]
+socket = "{self.path(host, 'admin.sock')}"
+config = "{self.path(host, 'engine')}"
+[heartbeat]
+bind = "{ADDRESS[host]}:{HEARTBEAT_PORT}"
+peer = "{ADDRESS[other]}:{HEARTBEAT_PORT}"
+[arbiter]
+directory = "{self.folder / 'arbiter'}"
+"""
+        )
+
+    def bring_up(self, host):
+        """Starts engine and daemon of one node."""
+        self.start_engine(host)
+        daemon = self.serve(
+            host, self.programs / "lockstep", "daemon", "--config", self.path(host, "daemon")
+        )
+        self.daemons[host] = daemon
+        wait_for("the daemon's socket", self.path(host, "daemon.sock").exists, daemon)
+
+    def start_engine(self, host):
+        """Starts the engine of one node."""
+        engine = self.serve(
+            host, self.programs / "lockstep-engine", "run", "--config", self.path(host, "engine")
+        )
+        self.engines[host] = engine
+        wait_for("the engine's socket", self.path(host, "admin.sock").exists, engine)
+
+    def make_mirror(self):
+        """Creates the record, makes a the primary, and waits until it serves."""
+        both = len(self.hosts) == 2
+        if both:
+            self.wait_status("a", "link up", lambda s: s["link"] == "up")
+        self.verb("a", "create", "--both-blank" if both else "--alone")
+        self.verb("a", "start")
+        state = "in-sync" if both else "solo"
+        self.wait_status("a", state, lambda s: s["role"] == "primary" and s["mirror"] == state)
+
+    def verb(self, host, *words):
+        """Runs an operator's verb on one node."""
+        return run(
+            *self.world.inside(
+                host,
+                self.programs / "lockstep",
+                "mirror",
+                *words,
+                "--config",
+                self.path(host, "daemon"),
+            )
+        )
+
+    def status(self, host):
+        """What the engine says of itself in the status."""
+        return json.loads(self.verb(host, "status", "--json"))["engine"]["status"]
+
+    def wait_status(self, host, what, condition, seconds=60):
+        """Waits until the status of a node fulfils a condition."""
+
+        def holds():
+            try:
+                return condition(self.status(host))
+            except (Failed, KeyError, TypeError, ValueError):
+                return False
+
+        wait_for(f"{self.name} on {host}: {what}", holds, self.engines[host], seconds)
+
+    def lose(self, host):
+        """Kills both processes of one node, as a power loss would."""
+        for process in (self.daemons[host], self.engines[host]):
+            self.processes.remove(process)
+            self.world.stop(process, signal.SIGKILL)
+        for name in ("admin.sock", "daemon.sock", "nbd.sock"):
+            self.path(host, name).unlink(missing_ok=True)
+
+    def engine_peak_bytes(self):
+        """Peak memory of the larger engine."""
+        return max(peak_memory(engine.pid) for engine in self.engines.values())
+
+
+class LockstepSolo(Lockstep):
+    """One node alone: the front end without a mirror."""
+
+    name = "lockstep-solo"
+    hosts = "a"

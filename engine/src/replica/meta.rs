@@ -1,0 +1,80 @@
+//! The superblock and its way to the disk. Every change goes to slot 0 and, once that is durable,
+//! to slot 1, so that at rest both say the same and a crash tears at most one (R23).
+//! Always: what a ticket stands for is durable when the ticket comes due, in the order of tickets.
+
+use crate::format::superblock::Superblock;
+use crate::units::Page;
+
+/// Stands for all changes made so far.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Ticket(u64);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Writing {
+    Nothing,
+    Slot(u8),
+}
+
+/// The superblock as it should be, and how much of it is durable.
+pub(super) struct Meta {
+    /// As it should be. Change it only with `update`.
+    sb: Superblock,
+    /// Changes made.
+    changes: u64,
+    /// Changes that the image being written has.
+    in_image: u64,
+    /// Changes that are durable.
+    durable: u64,
+    writing: Writing,
+    image: Superblock,
+}
+
+impl Meta {
+    pub fn open(sb: Superblock) -> Meta {
+        let image = sb.clone();
+        Meta { sb, changes: 0, in_image: 0, durable: 0, writing: Writing::Nothing, image }
+    }
+
+    pub fn get(&self) -> &Superblock {
+        &self.sb
+    }
+
+    /// Changes the superblock; the ticket comes due when the change is durable.
+    pub fn update(&mut self, change: impl FnOnce(&mut Superblock)) -> Ticket {
+        change(&mut self.sb);
+        self.changes += 1;
+        Ticket(self.changes)
+    }
+
+    pub fn is_due(&self, ticket: Ticket) -> bool {
+        ticket.0 <= self.durable
+    }
+
+    /// The next page to write, with its address, unless one is being written already.
+    pub fn next_write(&mut self) -> Option<(u64, Box<Page>)> {
+        if self.writing != Writing::Nothing || self.durable == self.changes {
+            return None;
+        }
+        self.sb.sequence += 1;
+        self.image = self.sb.clone();
+        self.in_image = self.changes;
+        self.writing = Writing::Slot(0);
+        Some((0, self.image.encode(0)))
+    }
+
+    /// A page is durable; gives the page that must follow, or marks the image durable.
+    pub fn write_done(&mut self) -> Option<(u64, Box<Page>)> {
+        match self.writing {
+            Writing::Slot(0) => {
+                self.writing = Writing::Slot(1);
+                Some((1, self.image.encode(1)))
+            }
+            Writing::Slot(_) => {
+                self.writing = Writing::Nothing;
+                self.durable = self.in_image;
+                None
+            }
+            Writing::Nothing => panic!("a superblock write ended that nobody started"),
+        }
+    }
+}

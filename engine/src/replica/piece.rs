@@ -1,0 +1,215 @@
+//! One piece of a resync or verify: takes its range, reads, compares digests, sends what differs.
+//! Always: no client write touches the range meanwhile; the buffer is given back when neither the
+//! disk nor the hasher uses it.
+
+use super::Replica;
+use super::action::Action;
+use super::event::{BufId, DiskError};
+use super::ids::Waiter;
+use super::slab::Key;
+use super::state::{Kind, Op, Phase, Piece};
+use crate::units::{BLOCK_BYTES, BlockIndex, Digest, Extent};
+use crate::wire::message::{Message, Status};
+
+impl Replica {
+    pub(super) fn start_piece(&mut self, at: Extent, digests: bool, verify: bool) {
+        let buf = self.bufs.pop().expect("the caller saw a free buffer");
+        let piece = Piece {
+            buf,
+            verify,
+            digests,
+            mine: None,
+            theirs: None,
+            acks: 0,
+            busy: false,
+            failed: false,
+        };
+        let seq = self.next_seq();
+        let key = self.ops.insert(Op { at, phase: Phase::Locking, seq, kind: Kind::Piece(piece) });
+        if self.locks.acquire(at, true, key) {
+            self.piece_locked(key);
+        }
+    }
+
+    pub(super) fn piece_locked(&mut self, key: Key) {
+        let Some(Op { at, phase, kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) else {
+            return;
+        };
+        *phase = Phase::Running;
+        let (at, buf, digests, verify) = (*at, piece.buf, piece.digests, piece.verify);
+        if piece.failed || (!verify && !self.dirty.bitmap.any(at.blocks())) {
+            self.finish_piece(key);
+            return;
+        }
+        if let Some(Op { kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) {
+            piece.busy = true;
+        }
+        if digests {
+            self.send(Message::DigestRequest { token: key.0, at });
+        }
+        let op = Waiter::Op(key).id();
+        self.out.push_back(Action::DiskRead { op, at, buf: BufId::internal(buf) });
+    }
+
+    pub(super) fn on_piece_read(&mut self, key: Key, result: Result<(), DiskError>) {
+        let Some(link) = &self.link else {
+            self.fail_piece(key);
+            return;
+        };
+        let session = link.session;
+        let Some(Op { at, kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) else { return };
+        let (at, buf) = (*at, BufId::internal(piece.buf));
+        if result.is_err() || piece.failed {
+            self.fail_piece(key);
+            return;
+        }
+        if piece.digests {
+            self.out.push_back(Action::Digest { op: Waiter::Op(key).id(), at, buf, session });
+            return;
+        }
+        piece.busy = false;
+        piece.acks = 1;
+        self.count_sent(at);
+        self.send_payload(Message::SyncWrite { token: key.0, at }, Some(buf), 0);
+    }
+
+    /// The disk or the hasher is done with the buffer and the piece is not wanted any more.
+    fn fail_piece(&mut self, key: Key) {
+        if let Some(Op { kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) {
+            piece.busy = false;
+            piece.failed = true;
+        }
+        self.finish_piece(key);
+    }
+
+    pub(super) fn on_piece_digests(&mut self, key: Key, digests: Box<[Digest]>) {
+        let Some(Op { kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) else { return };
+        piece.busy = false;
+        piece.mine = Some(digests);
+        if piece.failed {
+            self.finish_piece(key);
+        } else {
+            self.compare_piece(key);
+        }
+    }
+
+    pub(super) fn on_peer_digests(&mut self, key: Key, status: Status, digests: Box<[Digest]>) {
+        let Some(Op { at, kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) else { return };
+        let blocks = u64::from(at.len) / BLOCK_BYTES;
+        if !piece.digests || piece.theirs.is_some() {
+            return;
+        }
+        // A target that can't read a block gets it whole: no digests means all differ.
+        let usable = status == Status::Ok && digests.len() as u64 == blocks;
+        piece.theirs = Some(if usable { digests } else { Box::default() });
+        self.compare_piece(key);
+    }
+
+    fn compare_piece(&mut self, key: Key) {
+        let Some(Op { at, kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) else { return };
+        let (Some(mine), Some(theirs)) = (&piece.mine, &piece.theirs) else { return };
+        let (at, buf, verify) = (*at, BufId::internal(piece.buf), piece.verify);
+        let first = at.offset / BLOCK_BYTES;
+        let runs = differing_runs(mine, theirs, first);
+        if verify {
+            self.verify_compared(at, &runs);
+            self.finish_piece(key);
+            return;
+        }
+        piece.acks = u32::try_from(runs.len()).expect("a piece has few blocks");
+        if runs.is_empty() {
+            self.finish_piece(key);
+            return;
+        }
+        for run in runs {
+            self.count_sent(run);
+            let skip = u32::try_from(run.offset - at.offset).expect("inside a piece");
+            let message = Message::SyncWrite { token: key.0, at: run };
+            self.send_payload(message, Some(buf), skip);
+        }
+    }
+
+    fn count_sent(&mut self, at: Extent) {
+        if let Some(sync) = &mut self.sync {
+            sync.sent_bytes += u64::from(at.len);
+        }
+    }
+
+    pub(super) fn on_piece_ack(&mut self, key: Key, status: Status) {
+        self.acked_at = self.now;
+        let Some(Op { kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) else { return };
+        if piece.acks == 0 {
+            return;
+        }
+        piece.acks -= 1;
+        piece.failed |= status != Status::Ok;
+        let (last, failed) = (piece.acks == 0, piece.failed);
+        if failed && status != Status::Ok {
+            self.peer_disk_failed();
+        }
+        if last {
+            self.finish_piece(key);
+        }
+    }
+
+    /// The piece has ended: its range, its buffer and its place in the window are free.
+    pub(super) fn finish_piece(&mut self, key: Key) {
+        let Some(op) = self.ops.remove(key) else { return };
+        let Kind::Piece(piece) = op.kind else { return };
+        assert!(!piece.busy, "a piece ended while its buffer was in use");
+        self.bufs.push(piece.buf);
+        if piece.verify {
+            self.verify_piece_done();
+        } else {
+            self.sync_piece_done(op.at, !piece.failed);
+        }
+        self.unlock(op.at, key);
+    }
+
+    /// The session is gone: pieces end as soon as the disk and the hasher let go of them.
+    pub(super) fn lose_pieces(&mut self) {
+        for key in self.ops.keys_where(|op| matches!(op.kind, Kind::Piece(_))) {
+            let Some(Op { phase, kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) else {
+                continue;
+            };
+            piece.failed = true;
+            if !piece.busy && *phase == Phase::Running {
+                self.finish_piece(key);
+            }
+        }
+    }
+}
+
+/// Runs of blocks whose digests differ. Missing digests of the peer count as different.
+fn differing_runs(mine: &[Digest], theirs: &[Digest], first: u64) -> Vec<Extent> {
+    let mut runs: Vec<Extent> = Vec::new();
+    for (index, digest) in mine.iter().enumerate() {
+        if theirs.get(index) == Some(digest) {
+            continue;
+        }
+        let one = Extent::of_blocks(BlockIndex(first + index as u64), 1);
+        match runs.last_mut() {
+            Some(run) if run.end() == one.offset => run.len += one.len,
+            _ => runs.push(one),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_join_neighbours_and_take_missing_digests_as_different() {
+        let a = Digest([1; 16]);
+        let b = Digest([2; 16]);
+        let mine = [a, b, b, a, b];
+        let theirs = [a, a, a, a];
+        let runs = differing_runs(&mine, &theirs, 10);
+        assert_eq!(
+            runs,
+            [Extent::of_blocks(BlockIndex(11), 2), Extent::of_blocks(BlockIndex(14), 1)]
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! Client reads on the primary: gate, range, local disk; the peer when the local disk refuses.
+//! Always: a read waits for every overlapping write in flight (R43), is admitted only while the
+//! lease is valid (R13), and never sees a block that must be reconciled first (R41).
+
+use super::Replica;
+use super::action::{Action, Answered, Note};
+use super::event::{BufId, DiskError, ReqId};
+use super::ids::Waiter;
+use super::mutant::Mutant;
+use super::slab::Key;
+use super::state::{Kind, Op, Phase, ReadOp, Repair, Stage};
+use crate::limits::SYNC_OPS_MAX;
+use crate::units::Extent;
+use crate::wire::message::{Message, Status};
+
+impl Replica {
+    pub(super) fn admit_read(&mut self, req: ReqId, at: Extent, buf: BufId) {
+        let seq = self.next_seq();
+        let kind = Kind::Read(ReadOp { req, buf, from_peer: false });
+        let key = self.ops.insert(Op { at, phase: Phase::Gated, seq, kind });
+        self.try_read(key);
+    }
+
+    fn read_may_start(&self, at: Extent) -> bool {
+        if self.disk_failed {
+            return false;
+        }
+        if !self.peer_required() {
+            return true;
+        }
+        let leased = self.now < self.lease_until || Mutant::ReadWithoutLease.on(); // R13
+        let equal = !self.dirty.bitmap.any(at.blocks()) || Mutant::ReadBeforeReconcile.on(); // R41
+        leased && equal
+    }
+
+    pub(super) fn try_read(&mut self, key: Key) {
+        let Some(Op { at, .. }) = self.ops.get(key) else { return };
+        let at = *at;
+        if !self.read_may_start(at) {
+            self.set_phase(key, Phase::Gated);
+            self.gated.push_back(key);
+            self.want_first(at);
+        } else if Mutant::ReadThroughWrite.on() || self.locks.acquire(at, false, key) {
+            self.read_locked(key); // R43
+        } else {
+            self.set_phase(key, Phase::Locking);
+        }
+    }
+
+    pub(super) fn read_locked(&mut self, key: Key) {
+        let Some(Op { at, kind: Kind::Read(read), .. }) = self.ops.get(key) else { return };
+        let (at, buf) = (*at, read.buf);
+        if !self.read_may_start(at) {
+            self.regate_read(key, at);
+            return;
+        }
+        self.set_phase(key, Phase::Running);
+        self.out.push_back(Action::DiskRead { op: Waiter::Op(key).id(), at, buf });
+    }
+
+    fn regate_read(&mut self, key: Key, at: Extent) {
+        self.set_phase(key, Phase::Gated);
+        self.gated.push_back(key);
+        self.unlock_read(at, key);
+    }
+
+    fn unlock_read(&mut self, at: Extent, key: Key) {
+        if !Mutant::ReadThroughWrite.on() {
+            self.unlock(at, key);
+        }
+    }
+
+    pub(super) fn on_read_done(&mut self, key: Key, result: Result<(), DiskError>) {
+        let Some(Op { at, .. }) = self.ops.get(key) else { return };
+        let at = *at;
+        match result {
+            _ if !self.serves() => self.finish_read(key, Answered::IoError),
+            Ok(()) => self.finish_read(key, Answered::Ok),
+            Err(_) if self.peer_has(at) => {
+                if let Some(Op { kind: Kind::Read(read), .. }) = self.ops.get_mut(key) {
+                    read.from_peer = true;
+                }
+                self.send(Message::Read { token: key.0, at });
+            }
+            Err(error) => {
+                self.note(Note::DiskFailed { errno: error.errno });
+                self.finish_read(key, Answered::IoError);
+            }
+        }
+    }
+
+    /// Whether the peer's copy of the range is as good as ours should be.
+    fn peer_has(&self, at: Extent) -> bool {
+        let clean = !self.dirty.bitmap.any(at.blocks());
+        clean && (self.stage.replicates() || self.stage == Stage::Syncing)
+    }
+
+    fn finish_read(&mut self, key: Key, result: Answered) {
+        let Some(op) = self.ops.remove(key) else { return };
+        let Kind::Read(read) = op.kind else { return };
+        if result == Answered::Ok {
+            self.counters.reads += 1;
+            self.counters.read_bytes += u64::from(op.at.len);
+        }
+        self.answer(read.req, result);
+        self.unlock_read(op.at, key);
+    }
+
+    /// The peer has read what we could not.
+    pub(super) fn on_peer_read(&mut self, key: Key, status: Status, buf: Option<BufId>) {
+        match self.ops.get(key).map(|op| (&op.kind, op.at)) {
+            Some((Kind::Read(ReadOp { from_peer: true, buf: to, .. }), at)) => {
+                let to = *to;
+                match (status, buf) {
+                    (Status::Ok, Some(from)) => {
+                        self.out.push_back(Action::CopyBuf { from, to, len: at.len });
+                        self.counters.reads_repaired += 1;
+                        self.note(Note::ReadRepaired { at });
+                        self.finish_read(key, Answered::Ok);
+                        self.start_repair(at);
+                    }
+                    _ => self.finish_read(key, Answered::IoError),
+                }
+            }
+            Some((Kind::Repair(_), _)) => {
+                self.on_repair_data(key, status, buf);
+                return;
+            }
+            _ => {}
+        }
+        if let Some(buf) = buf {
+            self.free(buf);
+        }
+    }
+
+    /// Rewrites the range from the peer, under an exclusive range and with fresh data, so that no
+    /// newer write is undone.
+    fn start_repair(&mut self, at: Extent) {
+        let repairs = self.ops.iter().filter(|(_, op)| matches!(op.kind, Kind::Repair(_))).count();
+        if repairs >= SYNC_OPS_MAX {
+            return;
+        }
+        let seq = self.next_seq();
+        let kind = Kind::Repair(Repair { buf: None });
+        let key = self.ops.insert(Op { at, phase: Phase::Locking, seq, kind });
+        if self.locks.acquire(at, true, key) {
+            self.repair_locked(key);
+        }
+    }
+
+    pub(super) fn repair_locked(&mut self, key: Key) {
+        let Some(Op { at, .. }) = self.ops.get(key) else { return };
+        let at = *at;
+        self.set_phase(key, Phase::Running);
+        if !self.peer_has(at) || !self.send(Message::Read { token: key.0, at }) {
+            self.finish_repair(key);
+        }
+    }
+
+    fn on_repair_data(&mut self, key: Key, status: Status, buf: Option<BufId>) {
+        let Some(Op { at, kind: Kind::Repair(repair), .. }) = self.ops.get_mut(key) else { return };
+        let at = *at;
+        match (status, buf) {
+            (Status::Ok, Some(buf)) => {
+                repair.buf = Some(buf);
+                let op = Waiter::Op(key).id();
+                self.out.push_back(Action::DiskWrite { op, at, buf, fua: false });
+            }
+            _ => self.finish_repair(key),
+        }
+    }
+
+    pub(super) fn on_repair_written(&mut self, key: Key, result: Result<(), DiskError>) {
+        if let Err(error) = result {
+            self.note(Note::DiskFailed { errno: error.errno });
+        }
+        self.finish_repair(key);
+    }
+
+    fn finish_repair(&mut self, key: Key) {
+        let Some(op) = self.ops.remove(key) else { return };
+        if let Kind::Repair(Repair { buf: Some(buf) }) = op.kind {
+            self.free(buf);
+        }
+        self.unlock(op.at, key);
+    }
+
+    /// The session is gone: reads that waited for the peer try the local disk again, repairs that
+    /// waited for it end.
+    pub(super) fn lose_peer_reads(&mut self) {
+        let waiting = self.ops.keys_where(|op| match &op.kind {
+            Kind::Read(read) => read.from_peer,
+            Kind::Repair(repair) => repair.buf.is_none() && op.phase == Phase::Running,
+            _ => false,
+        });
+        for key in waiting {
+            let Some(op) = self.ops.get_mut(key) else { continue };
+            let at = op.at;
+            match &mut op.kind {
+                Kind::Read(read) => {
+                    read.from_peer = false;
+                    self.regate_read(key, at);
+                }
+                _ => self.finish_repair(key),
+            }
+        }
+    }
+}

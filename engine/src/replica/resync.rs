@@ -1,0 +1,214 @@
+//! Resync, driven by the node whose copy wins: walks the dirty bits, keeps a window of pieces in
+//! flight, and clears bits once the target has flushed (R9, R16, R26).
+//! Always: a block is dirty until it is equal and stable on the target.
+
+use super::Replica;
+use super::action::Note;
+use super::flush::FlushFor;
+use super::state::{Grow, Stage, Sync};
+use crate::limits::{
+    PIECE_BLOCKS_MAX, SYNC_OPS_BUSY, SYNC_UNFLUSHED_BYTES_MAX, SYNC_UNFLUSHED_EXTENTS_MAX,
+};
+use crate::units::{BLOCK_BYTES, BlockIndex, Extent};
+use crate::wire::message::{Message, SyncKind};
+
+impl Replica {
+    /// Asks the peer to prepare. Bits of both sides count; a full resync makes every block dirty.
+    pub(super) fn begin_sync(&mut self, kind: SyncKind) {
+        if kind == SyncKind::Full {
+            self.dirty.bitmap.set_all();
+        }
+        self.round += 1;
+        let generation = self.record.map_or(self.meta.get().generation, |r| r.generation);
+        self.sync = Some(Sync {
+            kind,
+            paused: self.sync_paused && kind != SyncKind::Reconcile,
+            cursor: 0,
+            inflight: 0,
+            total: 0,
+            done: 0,
+            unflushed: Vec::new(),
+            unflushed_bytes: 0,
+            flush_running: false,
+            sent_bytes: 0,
+            write_both: kind == SyncKind::Reconcile,
+            progress_at: self.now,
+            remaining_at: u64::MAX,
+            failed: false,
+        });
+        self.set_stage(Stage::Preparing);
+        self.send(Message::SyncBegin { round: self.round, kind, generation });
+    }
+
+    /// The target is ready and has sent its bits.
+    pub(super) fn on_sync_ready(&mut self, round: u64) {
+        if self.stage != Stage::Preparing || round != self.round {
+            return;
+        }
+        let blocks = self.dirty.bitmap.count();
+        let Some(sync) = &mut self.sync else { return };
+        sync.total = blocks;
+        sync.progress_at = self.now;
+        let reconcile = sync.kind == SyncKind::Reconcile;
+        self.note(Note::SyncStarted { blocks });
+        if reconcile {
+            self.set_stage(Stage::Reconciling);
+            self.shrink_at = None;
+            self.resend_lost();
+        } else {
+            self.set_stage(Stage::Syncing);
+        }
+    }
+
+    /// Whether `sync` may start pieces now.
+    fn sync_runs(&self) -> bool {
+        let active = matches!(self.stage, Stage::Syncing | Stage::Reconciling);
+        active && self.sync.as_ref().is_some_and(|sync| !sync.failed)
+    }
+
+    pub(super) fn pump_stage(&mut self) {
+        if self.sync_runs() {
+            self.start_pieces();
+            self.flush_target();
+            self.end_sync_if_done();
+        }
+        if self.verify.is_some() {
+            self.pump_verify();
+        }
+        self.pump_grow();
+        self.pump_follow();
+    }
+
+    /// Pieces that may be in flight: few while clients work, so that their latency stays.
+    fn window(&self) -> usize {
+        let pieces = self.sync.as_ref().map_or(0, |sync| sync.inflight as usize);
+        let busy = self.ops.len() > pieces;
+        if busy { self.set.sync_window.min(SYNC_OPS_BUSY) } else { self.set.sync_window }
+    }
+
+    fn start_pieces(&mut self) {
+        let window = self.window();
+        loop {
+            let Some(sync) = &mut self.sync else { return };
+            let crowded = sync.unflushed_bytes >= SYNC_UNFLUSHED_BYTES_MAX
+                || sync.unflushed.len() >= SYNC_UNFLUSHED_EXTENTS_MAX;
+            if sync.paused || crowded || sync.inflight as usize >= window || self.bufs.is_empty() {
+                return;
+            }
+            let Some(first) = self.dirty.bitmap.next_set(sync.cursor) else {
+                sync.cursor = u64::MAX;
+                return;
+            };
+            let limit = first + PIECE_BLOCKS_MAX as u64;
+            let end = self.dirty.bitmap.next_clear(first, limit);
+            sync.cursor = end;
+            sync.inflight += 1;
+            let digests = self.set.sync_digests || sync.kind == SyncKind::Reconcile;
+            let count = u32::try_from(end - first).expect("a piece is small");
+            self.start_piece(Extent::of_blocks(BlockIndex(first), count), digests, false);
+        }
+    }
+
+    /// A read waits for a dirty block: that block comes first (R41).
+    pub(super) fn want_first(&mut self, at: Extent) {
+        if let Some(sync) = &mut self.sync {
+            let block = at.offset / BLOCK_BYTES;
+            if sync.inflight == 0 && sync.cursor > block {
+                sync.cursor = block;
+            }
+        }
+    }
+
+    /// A piece is equal on both disks (or failed).
+    pub(super) fn sync_piece_done(&mut self, at: Extent, ok: bool) {
+        let Some(sync) = &mut self.sync else { return };
+        sync.inflight -= 1;
+        if ok {
+            sync.unflushed.push((at, false));
+            sync.unflushed_bytes += u64::from(at.len);
+            sync.done += u64::from(at.len) / BLOCK_BYTES;
+            sync.progress_at = self.now;
+        }
+    }
+
+    /// Asks for the target's flush at the end of a pass, and when much is unflushed.
+    fn flush_target(&mut self) {
+        let Some(sync) = &mut self.sync else { return };
+        let pass_over = sync.inflight == 0 && sync.cursor == u64::MAX;
+        let much = sync.unflushed_bytes >= SYNC_UNFLUSHED_BYTES_MAX / 2
+            || sync.unflushed.len() >= SYNC_UNFLUSHED_EXTENTS_MAX / 2;
+        if sync.flush_running || sync.unflushed.is_empty() || !(pass_over || much) {
+            return;
+        }
+        sync.flush_running = true;
+        for (_, covered) in &mut sync.unflushed {
+            *covered = true;
+        }
+        self.start_flush(FlushFor::SyncTarget, true);
+    }
+
+    pub(super) fn target_flushed(&mut self, done: bool) {
+        let Some(sync) = &mut self.sync else { return };
+        sync.flush_running = false;
+        if !done {
+            return;
+        }
+        let covered = sync.unflushed.iter().filter(|(_, covered)| *covered);
+        for (extent, _) in covered {
+            self.dirty.bitmap.clear(extent.blocks());
+        }
+        sync.unflushed.retain(|(_, covered)| !*covered);
+        sync.unflushed_bytes = sync.unflushed.iter().map(|(extent, _)| u64::from(extent.len)).sum();
+        self.recheck = true;
+    }
+
+    /// Next pass, or the end.
+    fn end_sync_if_done(&mut self) {
+        let dirty = self.dirty.bitmap.count();
+        let Some(sync) = &mut self.sync else { return };
+        if sync.inflight > 0 || sync.flush_running || sync.cursor != u64::MAX {
+            return;
+        }
+        if dirty > 0 {
+            if sync.unflushed.is_empty() {
+                sync.cursor = 0;
+            }
+            return;
+        }
+        if self.stage == Stage::Syncing {
+            self.set_stage(Stage::Growing(Grow::Draining));
+            self.begin_grow();
+        } else if !self.is_flushing_reconciled {
+            self.is_flushing_reconciled = true;
+            self.start_flush(FlushFor::Reconciled, true);
+        }
+    }
+
+    /// Both disks are equal where intent was open, and both are stable: the peer takes the mark.
+    pub(super) fn reconcile_flushed(&mut self, remote_done: bool) {
+        self.is_flushing_reconciled = false;
+        if self.stage != Stage::Reconciling || !remote_done || self.dirty.bitmap.count() > 0 {
+            return;
+        }
+        let blocks = self.sync.as_ref().map_or(0, |sync| sync.done);
+        self.sync = None;
+        self.note(Note::SyncDone { blocks });
+        self.send(Message::DropBits { round: self.round });
+        self.start_full_checkpoint();
+        self.give_mark();
+    }
+
+    /// R26: when the remaining bits stop shrinking, writes go to both nodes.
+    pub(super) fn watch_sync_progress(&mut self) {
+        let dirty = self.dirty.bitmap.count();
+        let stall = self.set.times.sync_stall;
+        let Some(sync) = &mut self.sync else { return };
+        let remaining = dirty - (sync.unflushed_bytes / BLOCK_BYTES).min(dirty);
+        if remaining < sync.remaining_at {
+            sync.remaining_at = remaining;
+            sync.progress_at = self.now;
+        } else if self.now.since(sync.progress_at) >= stall && !sync.paused {
+            sync.write_both = true;
+        }
+    }
+}
