@@ -343,10 +343,7 @@ impl World {
                 }
         };
         let found: Vec<Kept> = self.link.kept.iter().filter(fits).cloned().collect();
-        let known = self.hosts[to]
-            .engine
-            .as_ref()
-            .map(|engine| engine.replica.status(self.hosts[to].local(self.queue.now())).epoch);
+        let known = self.hosts[to].engine.as_ref().map(|engine| engine.replica.status().epoch);
         if found.is_empty() {
             return;
         }

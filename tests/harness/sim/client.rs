@@ -153,11 +153,8 @@ impl World {
     }
 
     fn acknowledged(&mut self, node: NodeId, op: &ClientOp, fua: bool) {
-        let now = self.now();
-        let host = self.host(node);
-        let local = host.local(now);
-        let Some(engine) = host.engine.as_ref() else { return };
-        let epoch = engine.replica.status(local).epoch.0;
+        let Some(engine) = self.host(node).engine.as_ref() else { return };
+        let epoch = engine.replica.status().epoch.0;
         self.judge.write_acked(node, op.at, op.stamp, fua, epoch);
         for member in [NodeId::A, NodeId::B] {
             let in_memory = self.plan.ack == AckMode::Received && member != node && !fua;

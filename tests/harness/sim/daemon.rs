@@ -239,10 +239,8 @@ impl World {
 
     /// Daemon and engine find each other.
     pub fn connect(&mut self, node: NodeId, run: u64, engine_run: u64) {
-        let now = self.now();
         let suspend_max = self.plan.times.suspend_max;
         let host = self.host(node);
-        let local = host.local(now);
         let mark = host.mark;
         let Some(daemon) = host.daemon.as_mut().filter(|daemon| daemon.run == run) else { return };
         let Some(engine) = host.engine.as_mut().filter(|e| e.run == engine_run) else { return };
@@ -250,7 +248,7 @@ impl World {
             return;
         }
         daemon.engine = Some(engine_run);
-        let status = engine.replica.status(local);
+        let status = engine.replica.status();
         self.command_now(node, run, None, Command::Attend { suspend_max });
         if let Some(mark) = mark {
             self.command_now(node, run, None, Command::Mark { mark });

@@ -153,15 +153,13 @@ impl World {
     }
 
     fn tell_status(&mut self, node: NodeId) {
-        let now = self.now();
         let host = self.host(node);
-        let local = host.local(now);
         let Some(engine) = host.engine.as_mut() else { return };
         if !engine.dirty {
             return;
         }
         engine.dirty = false;
-        let status = Box::new(engine.replica.status(local));
+        let status = Box::new(engine.replica.status());
         let engine = engine.run;
         if host.daemon.is_some() {
             self.queue.after(Span(150_000), What::Status { node, engine, status });

@@ -188,20 +188,19 @@ impl World {
 
     /// Members both, one node serving, and its engine says that both copies are equal.
     pub fn in_sync(&self) -> bool {
-        let now = self.queue.now();
         let serving = [NodeId::A, NodeId::B].into_iter().filter(|node| self.serves(*node));
         let serving: Vec<NodeId> = serving.collect();
         let [node] = serving[..] else { return false };
         let host = &self.hosts[index(node)];
         self.members() == Members::BOTH
-            && host.engine.as_ref().is_some_and(|engine| {
-                engine.replica.status(host.local(now)).mirror == Mirror::InSync
-            })
+            && host
+                .engine
+                .as_ref()
+                .is_some_and(|engine| engine.replica.status().mirror == Mirror::InSync)
     }
 
     /// Where both nodes stand, for reports.
     pub fn describe(&self) -> String {
-        let now = self.queue.now();
         let mut text = format!("members {:?}", Vec::<NodeId>::from(self.members()));
         if let Some(record) = &self.arbiter.record {
             text += &format!(" v{} owner {:?}", record.version.0, record.owner);
@@ -209,7 +208,7 @@ impl World {
         for host in &self.hosts {
             text += &match (&host.engine, &host.refused) {
                 (Some(engine), _) => {
-                    let s = engine.replica.status(host.local(now));
+                    let s = engine.replica.status();
                     format!(
                         "; {}: {:?} {:?} {:?} link {:?} need {:?} dirty {} hot {} reconcile {} \
                          mark {} attempts {} v{:?} open {} full {} split {}",
