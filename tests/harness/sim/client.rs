@@ -119,8 +119,18 @@ impl World {
 
     /// An answer reaches its client, if that is still there.
     pub fn answered(&mut self, node: NodeId, op: ClientOp, result: Answered) {
+        self.judge_answer(node, &op, result);
+        // The buffer of a read is the client lane's own; writes are freed by the replica.
+        if let (Asked::Read, Some(buf)) = (op.asked, op.buf)
+            && let Some(engine) = self.host(node).engine.as_mut()
+        {
+            engine.bufs.remove(&buf);
+        }
+    }
+
+    fn judge_answer(&mut self, node: NodeId, op: &ClientOp, result: Answered) {
         if !self.plan.clients {
-            self.say(|| format!("{node}: {} {result:?}", describe(&op)));
+            self.say(|| format!("{node}: {} {result:?}", describe(op)));
         }
         if op.gone {
             return;
@@ -139,7 +149,7 @@ impl World {
                     self.say(|| format!("{node}: found {:?}", stamps(&data)));
                 }
             }
-            Asked::Write { fua } | Asked::Zero { fua } => self.acknowledged(node, &op, fua),
+            Asked::Write { fua } | Asked::Zero { fua } => self.acknowledged(node, op, fua),
             Asked::Flush => {
                 let covered = self.judge.flushed(op.begin);
                 for member in [NodeId::A, NodeId::B] {

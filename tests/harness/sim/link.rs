@@ -11,6 +11,7 @@ use super::random::scramble;
 use lockstep_engine::units::{Epoch, Session, Tick};
 use lockstep_engine::wire::message::Message;
 use lockstep_engine::wire::{FRAME_SEQUENCE_FIRST, FlowKind, Framer, Kind, Step, codec};
+use std::collections::VecDeque;
 
 /// Data flows of a session.
 pub const DATA_FLOWS: usize = 2;
@@ -47,6 +48,8 @@ struct Flow {
     sequence: u64,
     framer: Framer,
     last: Tick,
+    /// Sent, not yet arrived: a flow keeps its order whatever delays each frame.
+    inside: VecDeque<Frame>,
 }
 
 /// One direction of a session.
@@ -60,6 +63,7 @@ impl Direction {
             sequence: FRAME_SEQUENCE_FIRST,
             framer: Framer::pinned(kind, session),
             last: from,
+            inside: VecDeque::new(),
         };
         let mut flows = vec![flow(FlowKind::Control)];
         flows.extend((0..DATA_FLOWS).map(|_| flow(FlowKind::Data)));
@@ -78,8 +82,8 @@ pub struct Link {
     pub stalled: [bool; 2],
     /// Nanoseconds added to each frame.
     pub slow: u64,
-    /// Frames that wait for a stall to end, per receiver.
-    pub waiting: [Vec<Frame>; 2],
+    /// Flows of which a frame waits for a stall to end, per receiver.
+    pub waiting: [Vec<usize>; 2],
     /// Frames kept for injection.
     pub kept: Vec<Kept>,
     directions: Vec<Direction>,
@@ -108,7 +112,7 @@ impl Link {
         !self.stalled[0] && !self.stalled[1]
     }
 
-    /// Encodes a message for receiver `to`. `pick` chooses among the data flows.
+    /// Encodes a message for receiver `to` and puts it on a flow.
     pub fn encode(
         &mut self,
         to: usize,
@@ -116,7 +120,7 @@ impl Link {
         epoch: Epoch,
         message: Message,
         payload: Option<Vec<Block>>,
-    ) -> Frame {
+    ) -> usize {
         let flow = match Kind::of(&message).flow() {
             FlowKind::Control => 0,
             FlowKind::Data => {
@@ -138,7 +142,13 @@ impl Link {
         if !matches!(message, Message::Ping { .. } | Message::Pong { .. }) {
             self.kept.push(Kept { to, session, epoch, message, payload: payload.clone() });
         }
-        Frame { session, flow, bytes, payload }
+        self.directions[to].flows[flow].inside.push_back(Frame { session, flow, bytes, payload });
+        flow
+    }
+
+    /// The next frame of a flow.
+    pub fn take(&mut self, to: usize, flow: usize) -> Option<Frame> {
+        self.directions[to].flows[flow].inside.pop_front()
     }
 
     /// When a frame that would arrive at `at` really arrives: never before an earlier one.

@@ -2,7 +2,6 @@
 
 use super::disk::Block;
 use super::judge::index;
-use super::link::Frame;
 use super::world::{What, World};
 use lockstep_ctl::decide::event::{Event as Heard, PeerBeat};
 use lockstep_engine::replica::event::{BufId, Event};
@@ -161,34 +160,31 @@ impl World {
             return;
         }
         let to = node.peer();
-        let frame = self.link.encode(index(to), session, epoch, message, payload);
-        if self.link.stalled[index(to)] {
-            self.link.waiting[index(to)].push(frame);
-        } else {
-            self.transmit(to, frame);
-        }
+        let flow = self.link.encode(index(to), session, epoch, message, payload);
+        self.transmit(to, session, flow);
     }
 
-    /// Puts a frame on its way.
-    pub fn transmit(&mut self, to: NodeId, frame: Frame) {
-        let low = if frame.payload.is_some() { 150 } else { 100 };
+    /// One frame of a flow is on its way.
+    pub fn transmit(&mut self, to: NodeId, session: Session, flow: usize) {
+        let low = if flow > 0 { 150 } else { 100 };
         let rare = self.plan.jitter && self.random.chance(8);
         let high = if rare { 150_000 } else { 1_200 };
         let span = self.delay_us(low, high).plus(Span(self.link.slow));
         let at = self.now().after(span);
-        let at = self.link.arrival(index(to), frame.flow, at);
-        self.queue.at(at, What::Frame { to, frame });
+        let at = self.link.arrival(index(to), flow, at);
+        self.queue.at(at, What::Frame { to, session, flow });
     }
 
     /// A frame arrives; the shell drops it when its session is over.
-    pub fn frame(&mut self, to: NodeId, frame: Frame) {
-        if self.link.session != Some(frame.session) {
+    pub fn frame(&mut self, to: NodeId, session: Session, flow: usize) {
+        if self.link.session != Some(session) {
             return;
         }
         if self.link.stalled[index(to)] {
-            self.link.waiting[index(to)].push(frame);
+            self.link.waiting[index(to)].push(flow);
             return;
         }
+        let Some(frame) = self.link.take(index(to), flow) else { return };
         let live = |world: &World| {
             let engine = world.hosts[index(to)].engine.as_ref();
             engine.is_some_and(|engine| engine.session == Some(frame.session))
@@ -231,8 +227,9 @@ impl World {
     /// Sends what waited for a direction to pass again.
     pub fn unstall(&mut self, to: NodeId) {
         self.link.stalled[index(to)] = false;
-        for frame in std::mem::take(&mut self.link.waiting[index(to)]) {
-            self.transmit(to, frame);
+        let flows = std::mem::take(&mut self.link.waiting[index(to)]);
+        if let Some(session) = self.link.session {
+            flows.into_iter().for_each(|flow| self.transmit(to, session, flow));
         }
         self.dial_soon();
     }

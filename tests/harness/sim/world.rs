@@ -5,8 +5,8 @@
 use super::arbiter::{Arbiter, Reply};
 use super::chaos::Fault;
 use super::host::Host;
-use super::judge::{Judge, index};
-use super::link::{Frame, Link};
+use super::judge::{Judge, index, show_tick};
+use super::link::Link;
 use super::partition::{blank_disk, blank_superblock};
 use super::queue::Queue;
 use super::random::Random;
@@ -37,7 +37,7 @@ pub enum What {
     /// A side hears of the end of a session.
     LinkDown { node: NodeId, run: u64, session: Session },
     /// A frame arrives.
-    Frame { to: NodeId, frame: Frame },
+    Frame { to: NodeId, session: Session, flow: usize },
     /// An attempt to connect.
     Dial,
     /// The service manager starts a daemon.
@@ -236,7 +236,8 @@ impl World {
     /// Writes a line for people.
     pub fn say(&mut self, line: impl FnOnce() -> String) {
         if self.plan.trace {
-            self.trace.push(line());
+            let at = if self.plan.jitter { show_tick(self.now()) + " " } else { String::new() };
+            self.trace.push(at + &line());
         }
     }
 
@@ -271,7 +272,7 @@ impl World {
             What::Digests { node, run, op, digests } => self.digests(node, run, op, digests),
             What::LinkUp { node, run, session } => self.link_up(node, run, session),
             What::LinkDown { node, run, session } => self.link_down(node, run, session),
-            What::Frame { to, frame } => self.frame(to, frame),
+            What::Frame { to, session, flow } => self.frame(to, session, flow),
             What::Dial => self.dial(),
             What::DaemonStart { node } => self.daemon_start(node),
             What::DaemonWake { node, run } => self.daemon_wake(node, run),
