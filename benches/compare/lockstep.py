@@ -125,8 +125,8 @@ directory = "{self.folder / 'arbiter'}"
         both = len(self.hosts) == 2
         if both:
             self.wait_status("a", "link up", lambda s: s["link"] == "up")
-        self.verb("a", "create", "--both-blank" if both else "--alone")
-        self.verb("a", "start")
+        self.verb("a", "create", *(["--both-blank"] if both else []))
+        self.verb("a", "start", *([] if both else ["--without-peer"]))
         state = "in-sync" if both else "solo"
         self.wait_status("a", state, lambda s: s["role"] == "primary" and s["mirror"] == state)
 

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 const TOP: &[&str] = &[
     "Cargo.toml",
     "Cargo.lock",
-    "LICENSE",
     "README.md",
     "benches",
     "ctl",

@@ -41,6 +41,12 @@ pub const BANNED: &[(Where, &str, &str)] = &[
     (Where::Library, "eprint!", "return the error"),
 ];
 
+/// Where a banned word is right, with the reason.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    // The kernel sends no event when another holder's exclusive claim on a block device ends.
+    ("engine/src/device.rs", "thread::sleep"),
+];
+
 /// Marks of unfinished work in comments.
 const UNFINISHED: &[&str] = &["TODO", "FIXME", "XXX", "HACK"];
 
@@ -60,7 +66,8 @@ pub fn banned(tree: &Tree) -> Vec<String> {
     for file in &tree.files {
         for (place, word, instead) in BANNED.iter().filter(|(w, _, _)| applies(*w, file)) {
             for (n, line) in file.code.iter().enumerate() {
-                let skipped = *place != Where::Everywhere && file.test[n];
+                let excepted = EXCEPTIONS.contains(&(file.path.as_str(), *word));
+                let skipped = excepted || (*place != Where::Everywhere && file.test[n]);
                 if !skipped && has_word(line, word) {
                     faults.push(format!("{}:{}: `{word}`: {instead}", file.path, n + 1));
                 }

@@ -11,7 +11,7 @@ use super::bytes::index;
 use super::layout::{LOG_FLIGHT_MAX, Layout};
 use super::log_page::{self, FREE, Seen, Transaction, Update};
 use crate::units::{Page, RegionIndex, VolumeId};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use super::log_page::UPDATES_MAX;
 
@@ -35,7 +35,7 @@ pub struct IntentLog {
     /// Region of each entry, or `FREE`: what the ring repeats.
     table: Vec<u32>,
     /// Entry of each region that is in.
-    slots: HashMap<u32, u32>,
+    slots: BTreeMap<u32, u32>,
     /// One bit per region: the question that every write asks.
     hot: Vec<u64>,
     free: Vec<u32>,
@@ -64,7 +64,7 @@ impl IntentLog {
             layout,
             volume,
             table: vec![FREE; capacity as usize],
-            slots: HashMap::new(),
+            slots: BTreeMap::new(),
             hot: vec![0; index(layout.regions().div_ceil(64))],
             free: (0..capacity).rev().collect(),
             sequence: 0,

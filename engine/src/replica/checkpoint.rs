@@ -150,6 +150,9 @@ impl Replica {
         }
         if *inflight == 0 {
             checkpoint.step = Step::Dropping;
+            if checkpoint.all_pages && self.dirty.is_log_lost() {
+                self.dirty.trust_log();
+            }
             self.dirty.drop_intent(&checkpoint.candidates);
         }
     }

@@ -56,6 +56,9 @@ pub(super) struct Dirty {
     writing: Option<Vec<RegionIndex>>,
     /// Blocks of the volume.
     blocks: u64,
+    /// Empty transactions still to write, so that no damaged page of the ring is left.
+    refresh: u64,
+    log_cycle: u64,
 }
 
 impl Dirty {
@@ -70,6 +73,8 @@ impl Dirty {
             drops: Vec::new(),
             writing: None,
             blocks: layout.blocks(),
+            refresh: 0,
+            log_cycle: layout.log_cycle(),
             log,
         };
         for region in hot {
@@ -172,9 +177,21 @@ impl Dirty {
         }
     }
 
+    /// Whether recovery could not tell which regions had intent.
+    pub fn is_log_lost(&self) -> bool {
+        self.log.is_lost()
+    }
+
+    /// The bitmap with every bit that recovery set is durable: the log counts again.
+    pub fn trust_log(&mut self) {
+        self.log.trust();
+        self.refresh = self.log_cycle;
+    }
+
     /// The next log transaction, unless one is being written or nothing is wanted.
     pub fn next_transaction(&mut self) -> Option<(u64, Box<Page>)> {
-        if self.writing.is_some() || (self.adds.is_empty() && self.drops.is_empty()) {
+        let idle = self.adds.is_empty() && self.drops.is_empty() && self.refresh == 0;
+        if self.writing.is_some() || idle {
             return None;
         }
         let count = self.adds.len().min(UPDATES_MAX);
@@ -188,7 +205,7 @@ impl Dirty {
             }
         }
         if adds.is_empty() && drops.is_empty() {
-            return None;
+            self.refresh = self.refresh.checked_sub(1)?;
         }
         let transaction = self.log.transaction(&adds, &drops);
         self.writing = Some(adds);

@@ -13,6 +13,9 @@ pub(super) struct Ticket(u64);
 enum Writing {
     Nothing,
     Slot(u8),
+    /// A slot that recovery found damaged or old is made equal to the other before anything else:
+    /// torn slots on both sides would bring back what was promised before.
+    Heal,
 }
 
 /// The superblock as it should be, and how much of it is durable.
@@ -27,12 +30,14 @@ pub(super) struct Meta {
     durable: u64,
     writing: Writing,
     image: Superblock,
+    /// Slot to heal first.
+    heal: Option<u8>,
 }
 
 impl Meta {
-    pub fn open(sb: Superblock) -> Meta {
+    pub fn open(sb: Superblock, heal: Option<u8>) -> Meta {
         let image = sb.clone();
-        Meta { sb, changes: 0, in_image: 0, durable: 0, writing: Writing::Nothing, image }
+        Meta { sb, changes: 0, in_image: 0, durable: 0, writing: Writing::Nothing, image, heal }
     }
 
     pub fn get(&self) -> &Superblock {
@@ -52,7 +57,14 @@ impl Meta {
 
     /// The next page to write, with its address, unless one is being written already.
     pub fn next_write(&mut self) -> Option<(u64, Box<Page>)> {
-        if self.writing != Writing::Nothing || self.durable == self.changes {
+        if self.writing != Writing::Nothing {
+            return None;
+        }
+        if let Some(slot) = self.heal.take() {
+            self.writing = Writing::Heal;
+            return Some((u64::from(slot), self.image.encode(slot)));
+        }
+        if self.durable == self.changes {
             return None;
         }
         self.sb.sequence += 1;
@@ -68,6 +80,10 @@ impl Meta {
             Writing::Slot(0) => {
                 self.writing = Writing::Slot(1);
                 Some((1, self.image.encode(1)))
+            }
+            Writing::Heal => {
+                self.writing = Writing::Nothing;
+                None
             }
             Writing::Slot(_) => {
                 self.writing = Writing::Nothing;

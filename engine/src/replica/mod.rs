@@ -155,6 +155,10 @@ impl Replica {
         if swapped && !Mutant::TrustRestoredSnapshot.on() {
             replica.distrust(None); // R21
         }
+        if replica.dirty.is_log_lost() {
+            // Everything is dirty; the log counts again once the bitmap says so on disk.
+            replica.start_full_checkpoint();
+        }
         replica.pump();
         Ok(replica)
     }
@@ -220,7 +224,7 @@ impl Replica {
             counters: Counters::default(),
             out: VecDeque::with_capacity(4 * CLIENT_OPS_MAX),
             pending: VecDeque::new(),
-            meta: Meta::open(sb),
+            meta: Meta::open(sb, recovered.heal),
             set: settings,
         }
     }

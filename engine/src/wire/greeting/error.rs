@@ -131,6 +131,33 @@ impl fmt::Display for Refused {
     }
 }
 
+impl GreetingError {
+    /// The peer is not the one that this node is configured for.
+    fn fmt_stranger(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GreetingError::Cluster { ours, theirs } => write!(
+                f,
+                "peer is of cluster {theirs}, this node of {ours}; compare `cluster` on both nodes"
+            ),
+            GreetingError::Group { ours, theirs } => write!(
+                f,
+                "peer is of group {theirs}, this volume of {ours}; compare the group on both nodes"
+            ),
+            GreetingError::Volume { ours, theirs } => write!(
+                f,
+                "peer serves volume {theirs}, this engine {ours}; compare the volume id and the \
+                 link's address and port"
+            ),
+            GreetingError::SameNode { node } => write!(
+                f,
+                "peer says that it is node {node}, and so is this one; one node must be `a`, the \
+                 other `b`, and the address must be the peer's"
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for GreetingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("link greeting failed: ")?;
@@ -155,24 +182,10 @@ impl fmt::Display for GreetingError {
             GreetingError::Malformed => f.write_str(
                 "the message has fields that no release sends; compare `--version` on both nodes",
             ),
-            GreetingError::Cluster { ours, theirs } => write!(
-                f,
-                "peer is of cluster {theirs}, this node of {ours}; compare `cluster` on both nodes"
-            ),
-            GreetingError::Group { ours, theirs } => write!(
-                f,
-                "peer is of group {theirs}, this volume of {ours}; compare the group on both nodes"
-            ),
-            GreetingError::Volume { ours, theirs } => write!(
-                f,
-                "peer serves volume {theirs}, this engine {ours}; compare the volume id and the \
-                 link's address and port"
-            ),
-            GreetingError::SameNode { node } => write!(
-                f,
-                "peer says that it is node {node}, and so is this one; one node must be `a`, the \
-                 other `b`, and the address must be the peer's"
-            ),
+            GreetingError::Cluster { .. }
+            | GreetingError::Group { .. }
+            | GreetingError::Volume { .. }
+            | GreetingError::SameNode { .. } => self.fmt_stranger(f),
             GreetingError::Proof => f.write_str(
                 "peer does not prove that it knows the link key; copy one key to both nodes; if \
                  they are equal, a stranger replays an old greeting",
