@@ -299,8 +299,14 @@ impl World {
                 self.host(node).disk.faults.slow = if on { slow } else { 0 };
             }
             Fault::ReadErrors(node) => self.host(node).disk.faults.reads = on,
-            Fault::WriteErrors(node) => self.host(node).disk.faults.writes = on,
-            Fault::MetaErrors(node) => self.host(node).disk.faults.meta = on,
+            Fault::WriteErrors(node) => {
+                self.host(node).disk.faults.writes = on;
+                self.host(node).broken |= on;
+            }
+            Fault::MetaErrors(node) => {
+                self.host(node).disk.faults.meta = on;
+                self.host(node).broken |= on;
+            }
             _ => {}
         }
     }

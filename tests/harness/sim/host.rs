@@ -135,6 +135,8 @@ pub struct Host {
     pub misread: Option<(u64, u64)>,
     /// The data is not what it was: swapped or restored, and not resynced since.
     pub content_lost: bool,
+    /// A device failed; the operator starts the engine again once it is repaired.
+    pub broken: bool,
     /// The cluster partition rotted since the node was last made good.
     pub rotted: bool,
 }
@@ -159,6 +161,7 @@ impl Host {
             snapshot: None,
             misread: None,
             content_lost: false,
+            broken: false,
             rotted: false,
         }
     }

@@ -11,6 +11,7 @@ pub mod host;
 pub mod judge;
 pub mod link;
 pub mod node;
+pub mod operator;
 pub mod partition;
 pub mod peers;
 pub mod queue;

@@ -1,19 +1,13 @@
 //! One seed: a plan drawn from it, a phase of faults, then healing and the proof of liveness.
 
 use super::chaos::{Fault, KINDS};
-use super::judge::{index, show_tick};
-use super::partition::{blank_disk, blank_superblock};
+use super::judge::index;
 use super::random::Random;
 use super::world::{Plan, What, World};
-use lockstep_ctl::decide::event::Verb;
 use lockstep_engine::limits::Times;
 use lockstep_engine::replica::settings::AckMode;
 use lockstep_engine::units::{BLOCKS_PER_REGION, Members, Mirror, NodeId, Span};
 
-/// How long nobody may serve before the operator acts.
-const PATIENCE: Span = Span::millis(9_000);
-/// The operator looks this often.
-const OPERATOR: Span = Span::millis(2_000);
 /// After healing, both copies must be equal and in use within this.
 const RECOVERY: Span = Span::millis(300_000);
 
@@ -234,74 +228,6 @@ impl World {
             };
         }
         text
-    }
-
-    /// The operator looks: creates the volume, starts what is down, replaces what is broken.
-    pub fn operator_tick(&mut self) {
-        let now = self.now();
-        self.queue.after(OPERATOR, What::OperatorTick);
-        self.check_held();
-        if [NodeId::A, NodeId::B].into_iter().any(|node| self.serves(node)) {
-            self.idle_since = now;
-        }
-        let Some(record) = self.arbiter.record.clone() else {
-            self.operator(NodeId::A, Verb::Create { both_blank: true });
-            return;
-        };
-        if self.healed {
-            self.replace_refused();
-        }
-        let young = record.version.0 == 1;
-        if !young && now.since(self.idle_since) < PATIENCE {
-            return;
-        }
-        let members: Vec<NodeId> = Vec::from(self.members());
-        let node = match record.owner {
-            Some(owner) if self.random.chance(600) => owner,
-            _ => members[self.random.index(members.len())],
-        };
-        let verb = match record.owner {
-            Some(owner) if owner != node => Verb::Takeover,
-            _ => Verb::Start { without_peer: false },
-        };
-        self.operator(node, verb);
-    }
-
-    /// P6: nothing is held longer than the engine's own limit, and the time to find out.
-    fn check_held(&mut self) {
-        let now = self.now();
-        let limit = self.plan.times.suspend_max.unwrap_or(Span(u64::MAX / 2));
-        let limit = limit.plus(Span::millis(60_000));
-        for node in [NodeId::A, NodeId::B] {
-            if let Some(since) = self.oldest_request(node)
-                && now.since(since) > limit
-                && self.hosts[index(node)].frozen_until <= now
-            {
-                let text = format!(
-                    "P6: node {node}: a request of {} is still unanswered; {}",
-                    show_tick(since),
-                    self.describe()
-                );
-                self.judge.violate(text);
-            }
-        }
-    }
-
-    /// A copy whose cluster partition is beyond repair is formatted again and filled anew.
-    fn replace_refused(&mut self) {
-        for node in [NodeId::A, NodeId::B] {
-            let peer = node.peer();
-            let broken = self.host(node).refused.is_some() && self.host(node).engine.is_none();
-            if broken && self.members().contains(peer) {
-                let tag = self.random.wide();
-                let (blocks, regions) = (self.plan.blocks, self.plan.intent_regions);
-                let host = self.host(node);
-                host.disk = blank_disk(&blank_superblock(node, blocks, regions, tag));
-                host.content_lost = true;
-                host.refused = None;
-                self.say(|| format!("{node}: formatted again"));
-            }
-        }
     }
 
     /// What became of the run.
