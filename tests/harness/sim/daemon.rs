@@ -218,10 +218,8 @@ impl World {
         let [a, b] = &self.hosts;
         let judge: &mut Judge = &mut self.judge;
         judge.record(&seen, members, [&a.disk, &b.disk]);
-        if seen.forced
-            && let Some(primary) = seen.primary
-        {
-            judge.forgive(&self.hosts[index(primary)].disk);
+        if seen.forced {
+            judge.forgive([&a.disk, &b.disk]);
         }
     }
 

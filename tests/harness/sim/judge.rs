@@ -332,14 +332,14 @@ impl Judge {
         })
     }
 
-    /// An operator accepted loss: start over from what is on this disk.
-    pub fn forgive(&mut self, disk: &Disk) {
+    /// An operator accepted loss: start over from what is on the disks.
+    pub fn forgive(&mut self, disks: [&Disk; 2]) {
         let blocks: Vec<u64> = self.registers.keys().copied().collect();
         for block in blocks {
-            let data = disk.current.get(block);
             let mut fresh = Register { values: Vec::new() };
             let instant = self.instant();
-            for stamp in data {
+            let stores = disks.into_iter().flat_map(|disk| [&disk.current, &disk.stable]);
+            for stamp in stores.flat_map(|store| store.get(block)) {
                 if fresh.value(stamp).is_none() {
                     fresh.begin(stamp, instant);
                 }

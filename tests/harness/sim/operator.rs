@@ -118,10 +118,14 @@ impl World {
         if !hopeless {
             return false;
         }
-        let best = [NodeId::A, NodeId::B].into_iter().find(|node| {
-            let usable = self.good(*node) || self.disk_state(*node) == Some(DiskState::Failed);
-            usable && self.members().contains(*node)
-        });
+        let both = [NodeId::A, NodeId::B];
+        let best = both
+            .into_iter()
+            .find(|node| self.good(*node) && self.members().contains(*node))
+            .or_else(|| {
+                let outdated = |node: &NodeId| self.disk_state(*node) == Some(DiskState::Outdated);
+                both.into_iter().find(outdated)
+            });
         if let Some(node) = best {
             self.operator(node, Verb::ForcePromote);
         }
