@@ -2,6 +2,7 @@
 //! `LOCKSTEP_SIM_TRACE=1` prints what happened in it. Seeds are independent: two threads share them.
 
 use harness::sim::seed::{self, Outcome};
+use harness::sim::world::SAID;
 use lockstep_engine::limits::Times;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
@@ -28,6 +29,7 @@ fn commit() -> String {
 
 /// Runs a seed; a panic of production code is a violation too.
 fn attempt(seed: u64, trace: bool) -> Outcome {
+    SAID.with(std::cell::RefCell::take);
     catch_unwind(AssertUnwindSafe(|| seed::run(seed, trace))).unwrap_or_else(|cause| {
         let text = cause
             .downcast_ref::<String>()
@@ -38,7 +40,7 @@ fn attempt(seed: u64, trace: bool) -> Outcome {
             operations: 0,
             faults: 0,
             violation: Some(format!("panic: {text}")),
-            trace: Vec::new(),
+            trace: SAID.with(std::cell::RefCell::take),
         }
     })
 }

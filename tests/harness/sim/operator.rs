@@ -109,6 +109,17 @@ impl World {
             && !self.hosts[index(node)].content_lost
     }
 
+    /// The device of the only good copy refused writes: nothing but a backup helps (§3.1, DP).
+    pub fn last_copy_lost(&self) -> bool {
+        let both = [NodeId::A, NodeId::B];
+        let failed = |node: &NodeId| self.disk_state(*node) == Some(DiskState::Failed);
+        let usable = |node: &NodeId| {
+            let state = self.disk_state(*node);
+            state != Some(DiskState::Failed) && state != Some(DiskState::Inconsistent)
+        };
+        both.iter().any(failed) && !both.iter().any(usable)
+    }
+
     /// A member's copy is gone for good and the other one can't prove that it has everything: the
     /// operator accepts loss.
     fn despair(&mut self) -> bool {

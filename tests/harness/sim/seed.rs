@@ -145,6 +145,9 @@ impl World {
         let until = self.now().after(RECOVERY);
         while self.judge.violation.is_none() && !self.in_sync() {
             if self.now() >= until {
+                if self.last_copy_lost() {
+                    return;
+                }
                 let text = format!("P5: not in sync {} after healing", self.describe());
                 self.judge.violate(text);
                 return;

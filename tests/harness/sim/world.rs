@@ -19,6 +19,11 @@ use lockstep_engine::units::{
     BootId, Digest, InSyncMark, Members, NodeId, Session, Span, Status, Tick,
 };
 
+thread_local! {
+    /// What was said in this thread, for a run that ends in a panic.
+    pub static SAID: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
 /// Things that happen.
 #[derive(Debug)]
 pub enum What {
@@ -237,7 +242,9 @@ impl World {
     pub fn say(&mut self, line: impl FnOnce() -> String) {
         if self.plan.trace {
             let at = if self.plan.jitter { show_tick(self.now()) + " " } else { String::new() };
-            self.trace.push(at + &line());
+            let line = at + &line();
+            SAID.with(|said| said.borrow_mut().push(line.clone()));
+            self.trace.push(line);
         }
     }
 
