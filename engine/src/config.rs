@@ -97,8 +97,12 @@ pub struct LimitsConfig {
     pub connections: u32,
     /// Lock the process into memory (R36). Off in labs without the privilege.
     pub lock_memory: bool,
+    /// Look for completions this long before a sleep, when that has paid lately; zero is never.
+    pub poll: Span,
 }
 
+/// Longest polling before a sleep, in microseconds.
+pub const POLL_US_MAX: u64 = 1_000;
 /// Most client connections that may be asked for.
 pub const CONNECTIONS_MAX: u32 = 64;
 
@@ -279,6 +283,7 @@ impl Default for LimitsConfig {
             intent_regions: crate::limits::INTENT_REGIONS_DEFAULT,
             connections: 16,
             lock_memory: true,
+            poll: Span(50_000),
         }
     }
 }

@@ -4,7 +4,10 @@
 use crate::config::ConfigError;
 use crate::device::DeviceError;
 use crate::format::Damage;
+use crate::replica::OpenRefused;
 use crate::units::{ClusterId, GroupId, NodeId, VolumeId};
+use crate::wire::greeting::KeyError;
+use lockstep_nbd::protocol::ExportError;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -72,8 +75,69 @@ pub enum StartError {
         /// Bytes that it has.
         found: u64,
     },
-    /// The program was built without its data plane.
-    NoDataPlane,
+    /// The kernel gives no ring, or the ring failed.
+    Ring {
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// No memory for the buffers.
+    Memory {
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// Stop signals can't be read.
+    Signals {
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The digest helper does not start.
+    Helper {
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The kernel does not tell its boot id.
+    NoBootId {
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The kernel gives no random bytes.
+    NoRandom {
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// A socket can't be listened on.
+    Listen {
+        /// Key of the configuration.
+        key: &'static str,
+        /// Its value.
+        address: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The link key can't be read.
+    KeyUnreadable {
+        /// The key file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The link key is not one.
+    KeyMalformed {
+        /// The key file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: KeyError,
+    },
+    /// The volume can't be offered to clients.
+    Export {
+        /// What is wrong with it.
+        error: ExportError,
+    },
+    /// The replica refuses what recovery found.
+    Unopenable {
+        /// Why.
+        refused: OpenRefused,
+    },
 }
 
 impl From<ConfigError> for StartError {
@@ -138,9 +202,43 @@ impl fmt::Display for StartError {
                  another one, check the configuration",
                 path.display()
             ),
-            StartError::NoDataPlane => f.write_str(
-                "this build of lockstep-engine has no data plane and can't run a volume; install \
-                 a complete build",
+            StartError::Ring { error } => write!(
+                f,
+                "io_uring: {error}; the engine needs Linux 5.11 or later, and \
+                 `sysctl kernel.io_uring_disabled` at 0"
+            ),
+            StartError::Memory { error } => {
+                write!(f, "no memory for the buffers: {error}; free 256 MiB or raise the limit")
+            }
+            StartError::Signals { error } => {
+                write!(f, "stop signals can't be read: {error}; check the sandbox of the service")
+            }
+            StartError::Helper { error } => {
+                write!(f, "the digest helper does not start: {error}; raise the limit of tasks")
+            }
+            StartError::NoBootId { error } => write!(
+                f,
+                "/proc/sys/kernel/random/boot_id: {error}; the engine needs /proc to tell lives of \
+                 this host apart"
+            ),
+            StartError::NoRandom { error } => {
+                write!(f, "the kernel gives no random bytes: {error}; check the sandbox")
+            }
+            StartError::Listen { key, address, error } => write!(
+                f,
+                "can't listen on {address}: {error}; check `{key}`, and that nothing else uses it"
+            ),
+            StartError::KeyUnreadable { path, error } => write!(
+                f,
+                "link key {}: {error}; check `link.key_file`, and copy one key to both nodes",
+                path.display()
+            ),
+            StartError::KeyMalformed { path, error } => {
+                write!(f, "link key {}: {error}; copy one key to both nodes", path.display())
+            }
+            StartError::Export { error } => error.fmt(f),
+            StartError::Unopenable { refused: OpenRefused::EmptyVolume } => f.write_str(
+                "the superblock describes a volume without size; run `lockstep-engine format`",
             ),
         }
     }

@@ -1,6 +1,7 @@
 //! The test harness.
 pub mod sim;
 
+pub mod fuzz_wire;
 pub mod bins;
 pub mod format_kit;
 pub mod fuzz_format;

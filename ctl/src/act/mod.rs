@@ -1,1 +1,11 @@
-//! Effects.
+//! Effects: everything that touches the world on behalf of the decider. Each effect is idempotent
+//! and ends within its own deadline; a result that comes too late may still take effect, and the
+//! decider knows that (SAFETY R4).
+
+pub mod arbiter;
+pub mod clock;
+pub mod engine;
+pub mod heartbeat;
+pub mod host;
+pub mod launch;
+pub mod mark;

@@ -1,15 +1,45 @@
 //! Arbitration of one failover group on one node: when to change the record, and what the engine
 //! and the peer are told before and after (SAFETY §1.1, §1.2).
+//! Always: at most one attempt is open, its nonce is on the engine's disk before its request leaves,
+//! and nothing else is decided before it is closed (R4).
+//! Survives: lost, late and repeated replies; restarts of the engine at any point; its own restart,
+//! with what the engine has stored. Every rule is a level, not an edge: after each event the whole
+//! state is looked at again, so no event is waited for that may be lost.
 
+mod attempt;
+mod commands;
+mod handover;
+mod lease;
+mod operator;
+mod primary;
+mod reading;
+mod state;
+mod takeover;
 mod view;
 
 pub use view::{ArbiterView, AttemptView, EvidenceView, View};
 
-use super::event::{Event, PeerBeat};
-use super::step::Step;
+use super::event::{Event, PeerBeat, StepId};
+use super::ids::Ids;
+use super::record::Record;
+use super::step::{Note, Step};
+use super::transition::{Author, Copy, Inputs};
+use attempt::Open;
 use lockstep_engine::limits::Times;
-use lockstep_engine::units::{BootId, ClusterId, GroupId, NodeId, Tick, VolumeId};
+use lockstep_engine::units::{
+    BootId, ClusterId, Generation, GroupId, NodeId, Nonce, Span, Status, Tick, Version, VolumeId,
+};
+use state::{Arbiter, Backoff, Claim, EngineSide, Op, Peer};
 use std::collections::VecDeque;
+
+/// The arbiter is probed this long after its last answer, to notice its loss early (R11).
+pub const PROBE_EVERY: Span = Span::millis(10_000);
+/// A request that nothing was sent for is refused after this long without arbiter or engine.
+pub const GIVE_UP: Span = Span::millis(10_000);
+/// Longest wait between two tries of what was refused.
+pub const BACKOFF_MAX: Span = Span::millis(60_000);
+/// Steps of one request that may follow each other without an event.
+const TURNS_MAX: usize = 16;
 
 /// What a decider is opened with; never changed while it lives.
 #[derive(Clone, Debug)]
@@ -38,19 +68,86 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct Decider {
     settings: Settings,
+    ids: Ids,
     steps: VecDeque<Step>,
+    last_step: u64,
+    wall_ms: u64,
     wake: Option<Tick>,
+    arbiter: Arbiter,
+    engine: EngineSide,
+    peer: Peer,
+    open: Option<Open>,
+    op: Option<Op>,
+    claim: Option<Claim>,
+    /// A forced record that the engine serves under while the arbiter is away.
+    local: Option<Record>,
+    /// This node has given up the group at that version.
+    released: Option<Version>,
+    /// This node has moved the group away with that version.
+    moved_away: Option<Version>,
+    /// This node does not promote at that version without an operator.
+    given_up: Option<Version>,
+    answering: bool,
+    fenced: bool,
+    noted: EvidenceView,
+    auto_at: Tick,
+    needs_at: Tick,
 }
 
 impl Decider {
     /// A decider that knows nothing yet. Poll it at once: it begins with a read.
     pub fn new(settings: Settings, now: Tick) -> Decider {
-        Decider { settings, steps: VecDeque::new(), wake: Some(now) }
+        let peer = Peer {
+            heard: settings.heartbeats_from,
+            beat: None,
+            answered: now,
+            lease_from: None,
+            prompted: (Version(0), now),
+        };
+        let mut decider = Decider {
+            ids: Ids::new(settings.entropy),
+            settings,
+            steps: VecDeque::new(),
+            last_step: 0,
+            wall_ms: 0,
+            wake: None,
+            arbiter: Arbiter::default(),
+            engine: EngineSide::default(),
+            peer,
+            open: None,
+            op: None,
+            claim: None,
+            local: None,
+            released: None,
+            moved_away: None,
+            given_up: None,
+            answering: true,
+            fenced: false,
+            noted: EvidenceView::None,
+            auto_at: Tick(0),
+            needs_at: Tick(0),
+        };
+        decider.settle(now);
+        decider
     }
 
     /// Tells what happened. `wall_ms` is wall-clock time and only goes into `since`.
-    pub fn handle(&mut self, _event: Event, _wall_ms: u64, _now: Tick) {
-        self.wake = None;
+    pub fn handle(&mut self, event: Event, wall_ms: u64, now: Tick) {
+        self.wall_ms = wall_ms;
+        match event {
+            Event::Engine(status) => self.engine_status(*status, now),
+            Event::EngineGone => self.engine_gone(now),
+            Event::EngineDone { id, refused } => self.engine_done(id, refused, now),
+            Event::ArbiterRead { id, result } => self.read_ended(id, result, now),
+            Event::ArbiterSwapped { id, result } => self.swap_ended(id, result, now),
+            Event::Heartbeat(beat) => self.heartbeat(beat, now),
+            Event::HeartbeatAnswered { sent } => {
+                self.peer.lease_from = self.peer.lease_from.max(Some(sent));
+            }
+            Event::Operator { request, verb } => self.asked(request, verb, now),
+            Event::Wake => {}
+        }
+        self.settle(now);
     }
 
     /// The next thing to do, in order; `None` when there is nothing until the next event.
@@ -65,11 +162,114 @@ impl Decider {
 
     /// What the next heartbeat to the peer has to say.
     pub fn beat(&self) -> PeerBeat {
-        PeerBeat { boot: self.settings.boot, released: None, version: None }
+        PeerBeat {
+            boot: self.settings.boot,
+            released: self.released,
+            version: self.base().map(|record| record.version),
+        }
     }
 
-    /// What is known and waited for, for `status`.
-    pub fn view(&self) -> View {
-        View::default()
+    /// Looks at everything once and asks for what is due. Every wait names its end in `wake`.
+    fn settle(&mut self, now: Tick) {
+        self.wake = None;
+        self.expire_calls(now);
+        self.expire_read(now);
+        self.agree();
+        self.watch_peer(now);
+        self.guard_lease(now);
+        for _ in 0..TURNS_MAX {
+            self.give_mark(now);
+            self.learn(now);
+            self.observe_claim();
+            self.drive_open(now);
+            if !self.op_turn(now) {
+                break;
+            }
+        }
+        self.serve(now);
+        self.needs(now);
+        self.auto_takeover(now);
+        self.release_after_reboot();
+        self.keep_silence(now);
+        self.drive_open(now);
+        self.read_if_due(now);
+        self.show_progress();
+        if let Some(at) = self.wake {
+            // Never a deadline that has passed: a driver that honours it must see time move.
+            self.wake = Some(at.max(now.after(Span::millis(1))));
+        }
+    }
+
+    fn wake_at(&mut self, at: Tick) {
+        self.wake = Some(self.wake.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    fn next_id(&mut self) -> StepId {
+        self.last_step += 1;
+        StepId(self.last_step)
+    }
+
+    fn note(&mut self, note: Note) {
+        self.steps.push_back(Step::Note(note));
+    }
+
+    fn me(&self) -> NodeId {
+        self.settings.node
+    }
+
+    fn times(&self) -> &Times {
+        &self.settings.times
+    }
+
+    /// Newest record that this node has seen: of the arbiter, stored by the engine, or forced.
+    fn base(&self) -> Option<Record> {
+        let stored = self.engine.last_record().map(|seen| {
+            let settings = &self.settings;
+            Record::of_volume(settings.cluster, settings.group, settings.volume, seen)
+        });
+        let newest = [self.arbiter.known.clone(), stored, self.local.clone()];
+        // The first of equals wins, which is the arbiter's.
+        newest.into_iter().flatten().rev().max_by_key(|record| record.version)
+    }
+
+    fn owns(&self, record: &Record) -> bool {
+        record.owner == Some(self.me())
+    }
+
+    fn author(&mut self) -> Author {
+        Author {
+            node: self.settings.node,
+            boot: self.settings.boot,
+            nonce: Nonce(self.ids.draw()),
+            since: self.wall_ms,
+        }
+    }
+
+    /// What the transitions need to know of this node's copies; empty while the engine is away.
+    fn inputs(&mut self) -> Inputs {
+        let fresh = Generation(self.ids.draw());
+        let quiet = self.engine.is_quiet();
+        let connected = self.engine.is_connected();
+        let copy = |status: &Status| Copy {
+            volume: status.volume,
+            disk: status.disk,
+            generation: status.generation,
+            fresh,
+            mark: status.mark,
+            connected,
+            differs: status.reconcile_pending,
+            quiet,
+            need: status.need,
+        };
+        Inputs { copies: self.engine.status.iter().map(copy).collect(), ..Inputs::default() }
+    }
+}
+
+impl Backoff {
+    /// Counts a failure and puts the next try off.
+    fn failed(&mut self, first: Span, now: Tick) {
+        let wait = Span(first.0 << self.failures.min(10)).min(BACKOFF_MAX);
+        self.failures += 1;
+        self.at = now.after(wait);
     }
 }

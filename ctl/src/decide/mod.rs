@@ -3,7 +3,13 @@
 
 pub mod arbitration;
 pub mod event;
+mod ids;
+pub mod mutant;
 pub mod record;
 pub mod step;
+pub mod transition;
 
 pub use arbitration::{ArbiterView, AttemptView, Decider, EvidenceView, Settings, View};
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,64 @@ use lockstep_engine::units::{
     ClusterId, Epoch, Generation, GroupId, Members, NodeId, Nonce, Version, VolumeId, VolumeRecord,
 };
 use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Most bytes of an encoded record: what every store takes in one piece.
+pub const RECORD_BYTES_MAX: usize = 4096;
+/// Most volumes of a group. An entry is at most 168 bytes of JSON, all the rest below 400:
+/// 20 × 168 + 400 < 4096.
+pub const VOLUMES_MAX: usize = 20;
+const _: () = assert!(VOLUMES_MAX * 168 + 400 < RECORD_BYTES_MAX);
+
+/// Why bytes are no record, or a record may not be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordError {
+    /// More bytes than a record may have.
+    TooLong { bytes: usize },
+    /// Not JSON of this shape.
+    Malformed { line: usize, column: usize },
+    /// Version or epoch is zero.
+    NoVersion,
+    /// No volume, or too many.
+    VolumeCount { count: usize },
+    /// The same volume twice.
+    TwiceVolume { volume: VolumeId },
+    /// Nobody holds the volume.
+    NoMembers { volume: VolumeId },
+    /// The owner does not hold the volume.
+    OwnerNotMember { volume: VolumeId, owner: NodeId },
+    /// A volume without a history, or one that grew out of itself.
+    BadGeneration { volume: VolumeId },
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("arbiter record: ")?;
+        match self {
+            RecordError::TooLong { bytes } => {
+                write!(f, "{bytes} bytes, at most {RECORD_BYTES_MAX} allowed")?;
+            }
+            RecordError::Malformed { line, column } => {
+                write!(f, "not understood at line {line}, column {column}")?;
+            }
+            RecordError::NoVersion => f.write_str("version or epoch is 0")?,
+            RecordError::VolumeCount { count } => {
+                write!(f, "{count} volumes, 1 to {VOLUMES_MAX} allowed")?;
+            }
+            RecordError::TwiceVolume { volume } => write!(f, "volume {volume} appears twice")?,
+            RecordError::NoMembers { volume } => write!(f, "volume {volume} has no members")?,
+            RecordError::OwnerNotMember { volume, owner } => {
+                write!(f, "owner {owner} is not a member of volume {volume}")?;
+            }
+            RecordError::BadGeneration { volume } => {
+                write!(f, "volume {volume} has no generation of its own")?;
+            }
+        }
+        f.write_str("; nothing was changed, check which store and key the configuration names")
+    }
+}
+
+impl std::error::Error for RecordError {}
 
 /// The record of one group.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -63,4 +121,100 @@ impl Record {
             forced: self.forced,
         })
     }
+
+    /// A group of one volume, as that volume's engine has stored it.
+    pub fn of_volume(
+        cluster: ClusterId,
+        group: GroupId,
+        volume: VolumeId,
+        seen: &VolumeRecord,
+    ) -> Record {
+        Record {
+            cluster,
+            group,
+            version: seen.version,
+            epoch: seen.epoch,
+            owner: seen.primary,
+            nonce: seen.nonce,
+            writer: seen.writer,
+            since: seen.since,
+            forced: seen.forced,
+            volumes: vec![VolumeEntry {
+                volume,
+                members: seen.members,
+                generation: seen.generation,
+                parent: seen.parent,
+            }],
+        }
+    }
+
+    /// Whether `node` holds every acknowledged write of every volume.
+    pub fn is_member(&self, node: NodeId) -> bool {
+        self.volumes.iter().all(|entry| entry.members.contains(node))
+    }
+
+    /// Whether `node` is the only member of every volume: nobody else can win a transition.
+    pub fn is_alone(&self, node: NodeId) -> bool {
+        self.volumes.iter().all(|entry| entry.members == Members::only(node))
+    }
+
+    /// Whether every volume has both members.
+    pub fn has_both(&self) -> bool {
+        self.volumes.iter().all(|entry| entry.members == Members::BOTH)
+    }
+
+    /// Checks what is true of every record that a transition makes.
+    pub fn validate(&self) -> Result<(), RecordError> {
+        if self.version == Version(0) || self.epoch == Epoch(0) {
+            return Err(RecordError::NoVersion);
+        }
+        let count = self.volumes.len();
+        if count == 0 || count > VOLUMES_MAX {
+            return Err(RecordError::VolumeCount { count });
+        }
+        for (index, entry) in self.volumes.iter().enumerate() {
+            let volume = entry.volume;
+            if self.volumes[..index].iter().any(|earlier| earlier.volume == volume) {
+                return Err(RecordError::TwiceVolume { volume });
+            }
+            if entry.members == Members::NONE {
+                return Err(RecordError::NoMembers { volume });
+            }
+            if let Some(owner) = self.owner.filter(|owner| !entry.members.contains(*owner)) {
+                return Err(RecordError::OwnerNotMember { volume, owner });
+            }
+            if !entry.generation.is_some() || entry.generation == entry.parent {
+                return Err(RecordError::BadGeneration { volume });
+            }
+        }
+        Ok(())
+    }
+
+    /// The record as JSON, valid and within bounds.
+    pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
+        self.validate()?;
+        let bytes = serde_json::to_vec(self).map_err(malformed)?;
+        if bytes.len() > RECORD_BYTES_MAX {
+            return Err(RecordError::TooLong { bytes: bytes.len() });
+        }
+        Ok(bytes)
+    }
+
+    /// The record of these bytes, checked.
+    pub fn decode(bytes: &[u8]) -> Result<Record, RecordError> {
+        if bytes.len() > RECORD_BYTES_MAX {
+            return Err(RecordError::TooLong { bytes: bytes.len() });
+        }
+        let record: Record = serde_json::from_slice(bytes).map_err(malformed)?;
+        record.validate()?;
+        Ok(record)
+    }
 }
+
+fn malformed(error: serde_json::Error) -> RecordError {
+    RecordError::Malformed { line: error.line(), column: error.column() }
+}
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

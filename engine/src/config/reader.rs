@@ -2,7 +2,7 @@
 //! names the keys that nobody took.
 
 use super::{
-    CONNECTIONS_MAX, ClientsConfig, EngineConfig, LimitsConfig, LinkConfig, Named, Problem,
+    CONNECTIONS_MAX, POLL_US_MAX, ClientsConfig, EngineConfig, LimitsConfig, LinkConfig, Named, Problem,
     SyncConfig, Wrong,
 };
 use crate::limits::{
@@ -341,6 +341,9 @@ fn limits(root: &Section<'_>) -> LimitsConfig {
             default.connections,
         ),
         lock_memory: section.flag("lock_memory").unwrap_or(default.lock_memory),
+        poll: section
+            .number("poll_us", 0, POLL_US_MAX)
+            .map_or(default.poll, |us| Span(us * 1_000)),
     };
     section.done();
     config

@@ -72,6 +72,7 @@ pub(super) fn render(config: &EngineConfig) -> String {
     out.raw("intent_regions", config.limits.intent_regions);
     out.raw("connections", config.limits.connections);
     out.raw("lock_memory", config.limits.lock_memory);
+    out.raw("poll_us", config.limits.poll.0 / 1_000);
     out.0
 }
 

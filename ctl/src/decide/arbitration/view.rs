@@ -1,5 +1,6 @@
 //! What a decider tells of itself to people. Never an input to a decision.
 
+use super::Decider;
 use crate::decide::record::Record;
 use crate::decide::step::Waiting;
 use lockstep_engine::units::{Tick, Version};
@@ -71,4 +72,34 @@ pub enum EvidenceView {
     Silent,
     /// The peer has released the group at the current version.
     Released,
+}
+
+impl Decider {
+    /// What is known and waited for, for `status`.
+    pub fn view(&self) -> View {
+        let arbiter = match &self.arbiter {
+            arbiter if arbiter.rolled_back => ArbiterView::RolledBack,
+            arbiter if arbiter.failures > 0 => ArbiterView::Away,
+            arbiter if arbiter.answered => ArbiterView::Answers,
+            _ => ArbiterView::Unknown,
+        };
+        let attempt = self.open.as_ref().map(|open| AttemptView {
+            transition: open.transition.name(),
+            expected: open.expected,
+            sent: open.sent,
+        });
+        View {
+            record: self.arbiter.known.clone(),
+            arbiter,
+            attempt,
+            evidence: self.evidence_view(),
+            waiting: self.op.and_then(|op| op.waiting),
+            request: self.op.and_then(|op| op.request).map(|request| request.0),
+            released: self.released,
+            answering: self.answering,
+            fenced: self.fenced,
+            lease_until: self.lease_until(),
+            peer_beat: self.peer.beat.as_ref().map(|_| self.peer.heard),
+        }
+    }
 }

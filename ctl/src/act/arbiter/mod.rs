@@ -1,0 +1,159 @@
+//! Stores of the group's record: a strongly consistent read and a compare-and-set, nothing else.
+//! Always: a call ends within its deadline; what was not heard by then is `Failed` or `Unknown`
+//! and may still take effect later (SAFETY R4).
+
+pub mod directory;
+mod proof;
+
+use crate::decide::event::{ReadResult, SwapResult};
+use crate::decide::record::Record;
+use lockstep_engine::units::{Nonce, Version};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+/// A call under way.
+pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+
+/// A store of one group's record.
+pub trait Arbiter: Send + Sync {
+    /// The newest record. `Failed` when that can't be known now.
+    fn read(&self) -> Pending<ReadResult>;
+
+    /// Installs `next` if the newest version is `expected` (`None`: if there is no record).
+    fn swap(&self, expected: Option<Version>, next: Record) -> Pending<SwapResult>;
+
+    /// What the store needs to know of the pair; called whenever that may have changed.
+    fn tell(&self, _pair: PairView) {}
+
+    /// How the last calls went.
+    fn health(&self) -> Health;
+}
+
+/// What a store that must be proved common to both nodes is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PairView {
+    /// The peer is heard at present.
+    pub peer_heard: bool,
+    /// What the peer says it has written into the store.
+    pub peer_nonce: Option<Nonce>,
+    /// Highest version that this node has persisted; `None` while that is not known.
+    pub floor: Option<Version>,
+}
+
+/// How a store is doing.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Health {
+    /// What kind of store, and where.
+    pub store: String,
+    /// Own proof in the store, to be told to the peer.
+    #[serde(skip)]
+    pub own_nonce: Option<Nonce>,
+    /// Why the last call got no answer; `None` when it did.
+    pub trouble: Option<Trouble>,
+    /// Whether any call has ended yet.
+    pub tried: bool,
+    /// Milliseconds that the last answered call took.
+    pub last_ms: Option<u64>,
+    /// Calls that ran out of time and have not ended yet.
+    pub stuck: u32,
+}
+
+/// Why a store gave no answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trouble {
+    /// No answer within the deadline.
+    Slow {
+        /// The deadline in milliseconds.
+        ms: u64,
+    },
+    /// Too many calls are stuck; no more are sent.
+    Stuck {
+        /// How many.
+        calls: u32,
+    },
+    /// The operating system refused.
+    Io {
+        /// What was being done.
+        doing: String,
+        /// The error.
+        cause: String,
+    },
+    /// The peer has not said yet what it wrote into the store.
+    PeerUnproved,
+    /// The peer's proof is not there: both nodes see different stores.
+    Different {
+        /// What was found instead.
+        found: Option<Nonce>,
+    },
+    /// The peer is away and this store was never proved to be the pair's.
+    NeverProved,
+    /// The peer is away and the store is not the one that was proved.
+    OtherPair,
+    /// The engine has not said yet which version it has persisted, and the peer is away.
+    FloorUnknown,
+    /// The store holds less than this node has persisted.
+    RolledBack {
+        /// Version in the store.
+        found: Option<Version>,
+        /// Version persisted here.
+        persisted: Version,
+    },
+    /// The record is of another cluster or group.
+    ForeignRecord,
+    /// The record can't be read.
+    Damaged {
+        /// Version whose file is damaged.
+        version: Version,
+    },
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Slow { ms } => {
+                write!(f, "no answer within {ms} ms; check the file system under it")
+            }
+            Trouble::Stuck { calls } => {
+                write!(f, "{calls} calls hang; repair the file system under it")
+            }
+            Trouble::Io { doing, cause } => {
+                write!(f, "{doing}: {cause}; check path and rights of `arbiter.directory`")
+            }
+            Trouble::PeerUnproved => f.write_str(
+                "the peer has not shown yet that it sees this store; check the arbiter there",
+            ),
+            Trouble::Different { .. } => f.write_str(
+                "a and b see different directories; give both the same `arbiter.directory`",
+            ),
+            Trouble::NeverProved => f.write_str(
+                "never proved to be the same on both nodes; start the peer's daemon once",
+            ),
+            Trouble::OtherPair => {
+                f.write_str("not the directory that this pair has used; check `arbiter.directory`")
+            }
+            Trouble::FloorUnknown => {
+                f.write_str("waits for the engine to tell its last record; start the engine")
+            }
+            Trouble::RolledBack { found, persisted } => write!(
+                f,
+                "holds version {}, but this node has seen {}: it was deleted or rolled back; \
+                 bring it back or connect both nodes",
+                found.map_or_else(|| "none".to_owned(), |version| version.0.to_string()),
+                persisted.0
+            ),
+            Trouble::ForeignRecord => f.write_str(
+                "the record there is of another cluster or group; check ids and directory",
+            ),
+            Trouble::Damaged { version } => {
+                write!(
+                    f,
+                    "version {} can't be read; restore that file from the peer's view",
+                    version.0
+                )
+            }
+        }
+    }
+}

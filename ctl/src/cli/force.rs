@@ -1,0 +1,96 @@
+//! `force-promote`: the one verb that may lose acknowledged writes. It shows what is lost and
+//! does nothing before the volume's name was typed.
+
+use super::client::{self, CallError};
+use super::{mirror, show};
+use crate::act::clock;
+use crate::daemon::control::Verb;
+use crate::exit::Exit;
+use crate::status::Report;
+use crate::status::words::{age, bytes};
+use lockstep_engine::units::{BLOCK_BYTES, Members};
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::Duration;
+
+/// Longest wait for the status that is shown first.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Shows the loss, has the name typed, promotes.
+pub fn run(
+    socket: &Path,
+    timeout: Option<Duration>,
+    typed: Option<&str>,
+) -> Result<Exit, CallError> {
+    let report = client::status(socket, timeout.or(Some(ANSWER)))?;
+    show::progress(&loss(&report, clock::wall_ms()));
+    let name = match typed {
+        Some(name) => name.to_owned(),
+        None => match ask(&report.volume.name) {
+            Some(name) => name,
+            None => {
+                show::error(&format!(
+                    "volume {}: nobody is there to type its name; use --yes-i-lose {}",
+                    report.volume.name, report.volume.name
+                ));
+                return Ok(Exit::Usage);
+            }
+        },
+    };
+    if name != report.volume.name {
+        show::error(&format!(
+            "volume {}: \"{name}\" is not its name; nothing was done",
+            report.volume.name
+        ));
+        return Ok(Exit::Usage);
+    }
+    mirror::act(socket, timeout, Verb::ForcePromote { volume: name }, "serving here, by force")
+}
+
+/// What would be lost, as far as this node can know.
+fn loss(report: &Report, wall_ms: u64) -> String {
+    let (node, peer) = (report.node, report.node.peer());
+    let status = report.engine.as_ref().and_then(|engine| engine.status.as_ref());
+    let record = status.and_then(|status| status.record);
+    let mut lines = vec![format!(
+        "force-promote makes the copy on node {node} of volume {} the truth.",
+        report.volume.name
+    )];
+    match (status, record) {
+        (Some(status), Some(record)) if record.members == Members::only(peer) => {
+            lines.push(format!(
+                "  lost: every write acknowledged by node {peer} since it went on alone, {} ago",
+                age(wall_ms.saturating_sub(record.since))
+            ));
+            lines.push(format!(
+                "  known to differ on this node: {}; what node {peer} wrote since is not known here",
+                bytes(status.dirty_blocks.saturating_mul(BLOCK_BYTES))
+            ));
+        }
+        (Some(_), Some(record)) if record.members.contains(node) => lines.push(format!(
+            "  lost: writes that node {peer} acknowledged and this node does not hold, if any"
+        )),
+        _ => lines.push("  lost: unknown, because this node knows no record".to_owned()),
+    }
+    if let Some(status) = status {
+        lines.push(format!("  copy here: {:?}", status.disk));
+    }
+    lines.push(format!(
+        "  node {peer} is never merged by itself afterwards; if it lives, stop it first"
+    ));
+    lines.join("\n")
+}
+
+/// The name as typed; `None` when nobody is there.
+fn ask(volume: &str) -> Option<String> {
+    if !std::io::stdin().is_terminal() {
+        return None;
+    }
+    let mut err = std::io::stderr().lock();
+    write!(err, "Type the name of the volume ({volume}) to go on: ").ok()?;
+    err.flush().ok()?;
+    drop(err);
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).ok()?;
+    Some(line.trim().to_owned())
+}

@@ -1,0 +1,180 @@
+//! The verbs of a mirror: ask the daemon, wait, show, exit with a code that a script can use.
+
+use super::client::{self, CallError};
+use super::wait::Waiting;
+use super::{MirrorVerb, force, show};
+use crate::daemon::control::{Tell, Verb};
+use crate::exit::Exit;
+use crate::status::render::render;
+use crate::status::words::bytes;
+use crate::status::{Colour, Report};
+use lockstep_engine::units::{BLOCK_BYTES, Mirror};
+use std::path::Path;
+use std::time::Duration;
+
+/// Longest wait for an answer that the daemon gives by itself, without anybody else.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Runs one verb.
+pub fn run(socket: &Path, timeout: Option<u64>, verb: &MirrorVerb) -> Exit {
+    let timeout = timeout.map(Duration::from_secs);
+    let ended = match verb {
+        MirrorVerb::Status { json, watch: false } => status(socket, timeout, *json),
+        MirrorVerb::Status { json, watch: true } => watch(socket, timeout, *json),
+        MirrorVerb::Create { both_blank } => {
+            let verb = Verb::Create { both_blank: *both_blank };
+            act(socket, timeout, verb, "created; run `lockstep mirror start` where it should serve")
+        }
+        MirrorVerb::Start { without_peer } => {
+            act(socket, timeout, Verb::Start { without_peer: *without_peer }, "serving here")
+        }
+        MirrorVerb::Takeover => act(socket, timeout, Verb::Takeover, "serving here"),
+        MirrorVerb::Move => act(socket, timeout, Verb::Move, "handed over to the peer"),
+        MirrorVerb::Stop => act(socket, timeout, Verb::Stop, "stopped; nobody serves"),
+        MirrorVerb::Resync => resync(socket, timeout),
+        MirrorVerb::Verify { stop: false } => verify(socket, timeout),
+        MirrorVerb::Verify { stop: true } => {
+            act(socket, timeout, Verb::Verify { start: false }, "comparison stopped")
+        }
+        MirrorVerb::Pause => {
+            act(socket, timeout, Verb::PauseSync { paused: true }, "resync is held back")
+        }
+        MirrorVerb::Resume => {
+            act(socket, timeout, Verb::PauseSync { paused: false }, "resync goes on")
+        }
+        MirrorVerb::Stats => stats(socket, timeout),
+        MirrorVerb::ForcePromote { yes_i_lose } => {
+            force::run(socket, timeout, yes_i_lose.as_deref())
+        }
+    };
+    ended.unwrap_or_else(|error| failed(&error))
+}
+
+/// Shows an error; gives its exit code.
+pub(super) fn failed(error: &CallError) -> Exit {
+    show::error(&error.to_string());
+    match error {
+        CallError::Unreachable { .. } => Exit::Unreachable,
+        CallError::Timeout { .. } => Exit::Timeout,
+        CallError::Lost { .. } | CallError::Confused { .. } => Exit::Failed,
+        CallError::Refused(refusal) => match refusal.code.as_str() {
+            // The wish is fulfilled already.
+            "already-primary" => Exit::Ok,
+            "other-primary" | "not-primary" => Exit::NotPrimary,
+            "arbiter-away" | "engine-away" => Exit::Failed,
+            "name" => Exit::Usage,
+            _ => Exit::Refused,
+        },
+    }
+}
+
+/// A verb that changes something: waits for its end and says so.
+pub(super) fn act(
+    socket: &Path,
+    timeout: Option<Duration>,
+    verb: Verb,
+    done: &str,
+) -> Result<Exit, CallError> {
+    let mut waiting = Waiting::new();
+    client::call(socket, verb, timeout, |message| waiting.show(&format!("waiting {message}")))?;
+    drop(waiting);
+    show::result(done);
+    Ok(Exit::Ok)
+}
+
+/// The code that a status stands for.
+fn exit_of(report: &Report) -> Exit {
+    match &report.summary {
+        summary if summary.split_brain => Exit::SplitBrain,
+        summary if summary.safe => Exit::Ok,
+        _ => Exit::Degraded,
+    }
+}
+
+fn show_report(report: &Report, json: bool) {
+    if !json {
+        return show::result(&render(report, show::on_terminal()));
+    }
+    match serde_json::to_string_pretty(report) {
+        Ok(text) => show::result(&text),
+        Err(cause) => show::error(&format!("status: {cause}; this is a defect, report it")),
+    }
+}
+
+fn status(socket: &Path, timeout: Option<Duration>, json: bool) -> Result<Exit, CallError> {
+    let report = client::status(socket, timeout.or(Some(ANSWER)))?;
+    show_report(&report, json);
+    Ok(exit_of(&report))
+}
+
+fn watch(socket: &Path, timeout: Option<Duration>, json: bool) -> Result<Exit, CallError> {
+    let mut last = String::new();
+    client::watch(socket, timeout, |report| {
+        let seen = format!("{:?}", report.summary);
+        if seen != last {
+            show_report(report, json);
+            last = seen;
+        }
+        None
+    })
+}
+
+fn stats(socket: &Path, timeout: Option<Duration>) -> Result<Exit, CallError> {
+    match client::call(socket, Verb::Stats, timeout.or(Some(ANSWER)), |_| {})? {
+        Tell::Stats(stats) => {
+            show::result(&serde_json::to_string_pretty(&stats).unwrap_or_default());
+            Ok(Exit::Ok)
+        }
+        _ => Err(CallError::Confused { socket: socket.to_owned() }),
+    }
+}
+
+fn resync(socket: &Path, timeout: Option<Duration>) -> Result<Exit, CallError> {
+    client::call(socket, Verb::PauseSync { paused: false }, timeout.or(Some(ANSWER)), |_| {})?;
+    let mut waiting = Waiting::new();
+    let exit = client::watch(socket, timeout, |report| {
+        waiting.show(&report.summary.mirror);
+        let status = report.engine.as_ref().and_then(|engine| engine.status.as_ref());
+        let broken = status.is_some_and(|status| status.split_brain)
+            || (report.summary.colour == Colour::Red
+                && status.is_some_and(|status| status.mirror != Mirror::Solo));
+        match report.summary.colour {
+            Colour::Green => Some(Exit::Ok),
+            _ if broken => Some(exit_of(report)),
+            _ => None,
+        }
+    })?;
+    drop(waiting);
+    match exit {
+        Exit::Ok => show::result("in sync: both nodes hold every acknowledged write"),
+        _ => show::error("the mirror can't be resynced now; see `lockstep mirror status`"),
+    }
+    Ok(exit)
+}
+
+fn verify(socket: &Path, timeout: Option<Duration>) -> Result<Exit, CallError> {
+    client::call(socket, Verb::Verify { start: true }, timeout.or(Some(ANSWER)), |_| {})?;
+    let mut waiting = Waiting::new();
+    let found = client::watch(socket, timeout, |report| {
+        let status = report.engine.as_ref()?.status.as_ref()?;
+        match status.verify_done_blocks {
+            Some(done) => {
+                waiting.show(&format!(
+                    "compared {}, {} blocks differ",
+                    bytes(done.saturating_mul(BLOCK_BYTES)),
+                    status.verify_mismatches
+                ));
+                None
+            }
+            // A comparison that was too short to be seen has ended as well.
+            None => Some(status.verify_mismatches),
+        }
+    })?;
+    drop(waiting);
+    if found == 0 {
+        show::result("both copies are equal");
+        return Ok(Exit::Ok);
+    }
+    show::result(&format!("{found} blocks differed and are being repaired; check the disks"));
+    Ok(Exit::Degraded)
+}

@@ -1,0 +1,269 @@
+//! Takeover: evidence that the primary is dead, silence, the end of its lease, the write (§1.2).
+//! Always: from the moment a takeover is prepared until it is closed, this node answers neither
+//! pings nor heartbeats; an owner never answers the heartbeats of the other.
+
+use super::Decider;
+use super::attempt::Open;
+use super::state::{Op, Phase, Purpose};
+use super::view::EvidenceView;
+use crate::decide::event::{PeerBeat, Verb};
+use crate::decide::mutant::Mutant;
+use crate::decide::record::Record;
+use crate::decide::step::{EngineCommand, Note, Refused, Step, Waiting};
+use crate::decide::transition::{self, Inputs, Transition};
+use lockstep_engine::units::{LinkState, Role, Tick, Version};
+
+impl Decider {
+    pub(super) fn heartbeat(&mut self, beat: PeerBeat, now: Tick) {
+        self.peer.heard = now;
+        if self.answering {
+            self.peer.answered = now;
+        }
+        let (prompted, at) = self.peer.prompted;
+        let version = beat.version.unwrap_or(Version(0));
+        let again = now >= at.after(self.times().heartbeat_timeout);
+        if version > self.highest() && (version > prompted || again) {
+            self.peer.prompted = (version, now);
+            self.doubt();
+        }
+        self.peer.beat = Some(beat);
+    }
+
+    /// Last sign of the peer on the link. A link with a session is a sign.
+    pub(super) fn link_heard(&self, now: Tick) -> Tick {
+        match &self.engine.status {
+            Some(status) if status.link == LinkState::Down => {
+                status.peer_heard.unwrap_or(self.engine.seen)
+            }
+            _ => now, // Without the engine nobody listens.
+        }
+    }
+
+    /// When the silence of link and heartbeats becomes evidence, if nothing is heard before.
+    fn evident_at(&self, now: Tick) -> Tick {
+        self.link_heard(now).max(self.peer.heard).after(self.times().heartbeat_timeout)
+    }
+
+    /// Whether the peer has released the group at the version of `record`.
+    fn has_released(&self, record: &Record) -> bool {
+        let released = self.peer.beat.as_ref().and_then(|beat| beat.released);
+        record.owner == Some(self.me().peer()) && released == Some(record.version)
+    }
+
+    pub(super) fn was_released(&self, open: &Open) -> bool {
+        open.base.as_ref().is_some_and(|base| self.has_released(base))
+    }
+
+    /// Evidence for a takeover from `record`.
+    pub(super) fn evident(&self, record: &Record, now: Tick) -> bool {
+        Mutant::TakeoverWithoutEvidence.on()
+            || self.has_released(record)
+            || now >= self.evident_at(now)
+    }
+
+    /// R13: after this tick no answer of this node supports a lease of the old primary.
+    pub(super) fn answers_over_at(&self, now: Tick) -> Tick {
+        let times = self.times();
+        let link = match &self.engine.status {
+            // A predecessor of this engine may have answered until it died.
+            Some(status) if status.silent => {
+                status.pong_sent.unwrap_or(Tick(0)).max(self.engine.seen)
+            }
+            _ => now,
+        };
+        let last = link.max(self.peer.answered);
+        if Mutant::TakeoverBeforeLease.on() {
+            return now; // R13
+        }
+        last.after(times.lease).after(times.fence).after(times.margin)
+    }
+
+    /// Whether a takeover is between its preparation and its end.
+    fn is_taking_over(&self) -> bool {
+        let phase = self.op.filter(|op| matches!(op.verb, Verb::Takeover)).map(|op| op.phase);
+        let prepared = phase.is_some_and(|phase| phase != Phase::Check);
+        let open = self.open.as_ref().is_some_and(|o| o.transition == Transition::Takeover);
+        prepared || open || self.claim.is_some_and(|claim| claim.gated)
+    }
+
+    /// Brings both kinds of answers to where they have to be.
+    pub(super) fn keep_silence(&mut self, now: Tick) {
+        let taking = self.is_taking_over();
+        let owner = self.base().is_some_and(|record| self.owns(&record));
+        let answer = !(taking || owner) || Mutant::AnswerWhileTakingOver.on();
+        if answer != self.answering {
+            self.answering = answer;
+            self.steps.push_back(Step::AnswerHeartbeats(answer));
+        }
+        let Some(status) = &self.engine.status else { return };
+        let under_way = |p: &Purpose| matches!(p, Purpose::Prepare | Purpose::Cancel);
+        let silent = status.silent;
+        if silent == taking || self.engine.calling(under_way) {
+            return;
+        }
+        if now < self.engine.other.at {
+            return self.wake_at(self.engine.other.at);
+        }
+        if taking {
+            self.command(Purpose::Prepare, EngineCommand::PrepareTakeover, now);
+        } else {
+            self.command(Purpose::Cancel, EngineCommand::CancelTakeover, now);
+        }
+    }
+
+    /// One turn of a takeover; true when its phase has changed.
+    pub(super) fn takeover_turn(&mut self, phase: Phase, now: Tick) -> bool {
+        match phase {
+            Phase::Check => self.check_takeover(now),
+            Phase::Prepare | Phase::Lease => self.wait_takeover(phase, now),
+            Phase::Promote => {
+                let gated = self.claim.is_some_and(|claim| claim.gated);
+                self.wait(if gated { Waiting::Lease } else { Waiting::Engine });
+                false
+            }
+            _ => {
+                self.wait(Waiting::Arbiter);
+                false
+            }
+        }
+    }
+
+    fn check_takeover(&mut self, now: Tick) -> bool {
+        let Some(record) = self.checked_record(now) else { return false };
+        if self.owns(&record) {
+            return self.finish(Err(Refused::AlreadyPrimary), now);
+        }
+        let inputs = Inputs { evidence: true, lease_over: true, ..self.inputs() };
+        let author = self.author();
+        if let Err(why) = transition::takeover(&record, author, &inputs) {
+            return self.finish(Err(why), now);
+        }
+        if self.evident(&record, now) {
+            return self.enter(Phase::Prepare);
+        }
+        let timeout = self.times().heartbeat_timeout;
+        let Some(op) = &self.op else { return false };
+        let late = op.asked.after(timeout);
+        let connected = self.engine.is_connected();
+        if connected || now >= late {
+            return self.finish(Err(Refused::PeerAlive), now);
+        }
+        self.wait(Waiting::Evidence);
+        let at = self.evident_at(now).min(late);
+        self.wake_at(at);
+        false
+    }
+
+    /// Silent and waiting for the lease to end; a sign of life of the peer ends the takeover.
+    fn wait_takeover(&mut self, phase: Phase, now: Tick) -> bool {
+        let Some(record) = self.arbiter.known.clone() else { return false };
+        if record.owner == Some(self.me()) || !record.is_member(self.me()) {
+            return self.finish(Err(Refused::Lost), now);
+        }
+        if !self.evident(&record, now) {
+            return self.finish(Err(Refused::PeerAlive), now);
+        }
+        if !self.engine.status.as_ref().is_some_and(|status| status.silent) {
+            self.wait(Waiting::Engine);
+            return false;
+        }
+        if phase == Phase::Prepare {
+            return self.enter(Phase::Lease);
+        }
+        let released = self.has_released(&record);
+        let over_at = self.answers_over_at(now);
+        if !released && now < over_at {
+            self.wait(Waiting::Lease);
+            self.wake_at(over_at);
+            return false;
+        }
+        if self.open.is_some() {
+            return false;
+        }
+        let inputs = Inputs { evidence: true, lease_over: true, ..self.inputs() };
+        let author = self.author();
+        match transition::takeover(&record, author, &inputs) {
+            Ok(next) => {
+                self.begin(Transition::Takeover, Some(record), next);
+                self.enter(Phase::Swap)
+            }
+            Err(why) => self.finish(Err(why), now),
+        }
+    }
+
+    /// The same without an operator, when the group allows it.
+    pub(super) fn auto_takeover(&mut self, now: Tick) {
+        let idle = self.op.is_none() && self.open.is_none() && self.claim.is_none();
+        if !self.settings.auto_takeover || !idle || !self.engine.is_quiet() {
+            return;
+        }
+        let Some(record) = self.base() else { return };
+        if record.owner != Some(self.me().peer()) || !self.evident(&record, now) {
+            return; // `watch_peer` wakes when silence becomes evidence.
+        }
+        let inputs = Inputs { evidence: true, lease_over: true, ..self.inputs() };
+        let author = self.author();
+        if transition::takeover(&record, author, &inputs).is_err() {
+            return; // Not a member, no mark, bad copy: a status or a record has to change that.
+        }
+        if now < self.auto_at {
+            return self.wake_at(self.auto_at);
+        }
+        self.auto_at = now.after(self.times().heartbeat_timeout);
+        self.op = Some(Op::own(Verb::Takeover, now));
+        self.doubt();
+        self.op_turn(now);
+    }
+
+    /// Notes when silence becomes evidence, or only half of it.
+    pub(super) fn watch_peer(&mut self, now: Tick) {
+        let timeout = self.times().heartbeat_timeout;
+        let beat_at = self.peer.heard.after(timeout);
+        let link_at = self.link_heard(now).after(timeout);
+        let seen = match (now >= beat_at, now >= link_at) {
+            (true, true) => EvidenceView::Silent,
+            (false, false) => EvidenceView::None,
+            _ => EvidenceView::HalfSilent,
+        };
+        for at in [beat_at, link_at] {
+            // A link with a session, or without an engine to watch it, has no such moment.
+            if at > now && (at == beat_at || self.link_heard(now) < now) {
+                self.wake_at(at);
+            }
+        }
+        if seen == self.noted {
+            return;
+        }
+        self.noted = seen;
+        match seen {
+            EvidenceView::Silent => self.note(Note::Evidence),
+            EvidenceView::HalfSilent => self.note(Note::HalfSilent),
+            _ => {}
+        }
+    }
+
+    /// Evidence as people see it.
+    pub(super) fn evidence_view(&self) -> EvidenceView {
+        match self.base() {
+            Some(record) if self.has_released(&record) => EvidenceView::Released,
+            _ => self.noted,
+        }
+    }
+
+    /// §1.2: after its host rebooted, an owner does not resume in silence; it releases, since no
+    /// engine of this boot has served under that record.
+    pub(super) fn release_after_reboot(&mut self) {
+        let idle = self.op.is_none() && self.open.is_none() && self.claim.is_none();
+        let (Some(status), Some(known)) = (&self.engine.status, &self.arbiter.known) else {
+            return;
+        };
+        let rebooted = status.primary_boot.is_some() && status.primary_boot != self.settings.boot;
+        let ours = self.arbiter.fresh && self.owns(known) && known.has_both();
+        let rests = status.role == Role::Secondary && status.attempts.is_empty();
+        let same = status.record.is_some_and(|seen| seen.version == known.version);
+        if idle && rebooted && ours && rests && same && self.released.is_none() {
+            let version = known.version;
+            self.announce(Some(version));
+        }
+    }
+}

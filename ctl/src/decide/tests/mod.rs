@@ -1,0 +1,9 @@
+//! Two deciders over toy engines, a toy link and an arbiter that delays, loses and reorders.
+
+mod attempts;
+mod chaos;
+mod lease;
+mod race;
+mod takeover;
+mod toy;
+mod verbs;

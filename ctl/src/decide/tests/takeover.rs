@@ -1,0 +1,156 @@
+use super::toy::*;
+use crate::decide::arbitration::EvidenceView;
+use crate::decide::event::Verb;
+use crate::decide::step::{Note, Refused, Waiting};
+use lockstep_engine::units::{Members, Role};
+
+#[test]
+fn a_dead_primary_is_taken_over_from_after_the_evidence() {
+    let mut world = World::serving(A);
+    world.host_dies(A);
+    let died = world.ms;
+    let request = world.ask(B, Verb::Takeover);
+    while world.answer(request).is_none() {
+        world.run(50);
+    }
+    assert_eq!(world.answer(request), Some(Ok(())));
+    let took = world.ms - died;
+    assert!((5_000..6_000).contains(&took), "{took} ms");
+    assert!(world.waited_for(B, Waiting::Evidence));
+    assert_eq!((world.role(B), world.members()), (Role::Primary, Members::only(B)));
+    assert!(world.notes.contains(&(B, Note::Evidence)));
+    world.run(2_000);
+    assert!(!world.node(B).engine.silent);
+    world.host_boots(A);
+    world.run(5_000);
+    assert_eq!((world.role(A), world.members()), (Role::Secondary, Members::BOTH));
+}
+
+#[test]
+fn a_live_primary_is_not_taken_over_from() {
+    let mut world = World::serving(A);
+    let connected = world.ask(B, Verb::Takeover);
+    world.run(500);
+    assert_eq!(world.answer(connected), Some(Err(Refused::PeerAlive)));
+    world.reach = [false, true]; // so that A can't shrink
+    world.link = false;
+    let heard = world.ask(B, Verb::Takeover);
+    world.run(10_000);
+    assert_eq!(world.answer(heard), Some(Err(Refused::PeerAlive)));
+    assert_eq!(world.role(A), Role::Primary, "heartbeats carry its lease");
+    assert!(world.notes.contains(&(B, Note::HalfSilent)));
+    assert!(!world.notes.contains(&(B, Note::Evidence)));
+}
+
+#[test]
+fn without_the_mark_nothing_is_taken_over() {
+    let mut world = World::serving(A);
+    world.link = false;
+    world.host_dies(B);
+    world.reach = [false, true];
+    world.host_boots(B);
+    world.host_dies(A);
+    world.run(10_000);
+    let request = world.ask(B, Verb::Takeover);
+    world.run(20_000);
+    assert_eq!(world.answer(request), Some(Err(Refused::NoMark)));
+    assert_eq!(world.role(B), Role::Secondary);
+}
+
+#[test]
+fn a_restarted_engine_gets_its_mark_back() {
+    let mut world = World::serving(A);
+    world.run(1_000);
+    world.host_dies(A);
+    world.engine_dies(B);
+    world.run(500);
+    world.engine_starts(B);
+    let request = {
+        world.run(200);
+        world.ask(B, Verb::Takeover)
+    };
+    world.run(20_000);
+    assert_eq!(world.answer(request), Some(Ok(())));
+}
+
+#[test]
+fn a_peer_that_comes_back_before_the_write_ends_the_takeover() {
+    let mut world = World::serving(A);
+    world.reach = [false, true];
+    world.link = false;
+    world.beats = false;
+    world.run(4_900);
+    let request = world.ask(B, Verb::Takeover);
+    while !world.waited_for(B, Waiting::Lease) {
+        world.run(1);
+    }
+    world.beats = true;
+    world.run(300);
+    assert_eq!(world.answer(request), Some(Err(Refused::PeerAlive)));
+    world.run(500);
+    assert!(!world.node(B).engine.silent);
+    assert!(world.node(B).answering);
+    assert!(world.node(B).engine.attempts.is_empty());
+}
+
+#[test]
+fn an_isolated_primary_stops_before_the_other_starts() {
+    let mut world = World::serving(A);
+    world.auto = true;
+    world.daemon_starts(B);
+    world.run(10_000);
+    world.link = false;
+    world.beats = false;
+    world.reach = [false, true];
+    let cut = world.ms;
+    let (mut stopped, mut started) = (0, 0);
+    while started == 0 && world.ms < cut + 20_000 {
+        world.run(10);
+        if stopped == 0 && world.role(A) == Role::Secondary {
+            stopped = world.ms;
+        }
+        if world.role(B) == Role::Primary {
+            started = world.ms;
+        }
+    }
+    assert!(stopped > 0 && started >= stopped + 1_000, "{stopped} {started}");
+    assert!(world.notes.contains(&(A, Note::FastFence)));
+    world.link = true;
+    world.beats = true;
+    world.reach = [true; 2];
+    world.run(10_000);
+    assert_eq!((world.role(A), world.role(B)), (Role::Secondary, Role::Primary));
+    assert_eq!(world.members(), Members::BOTH);
+}
+
+#[test]
+fn a_primary_that_reaches_the_arbiter_wins_and_the_other_learns_it_late() {
+    let mut world = World::serving(A);
+    world.auto = true;
+    world.daemon_starts(B);
+    world.run(10_000);
+    world.link = false;
+    world.beats = false;
+    world.run(30_000);
+    assert_eq!((world.role(A), world.role(B)), (Role::Primary, Role::Secondary));
+    assert_eq!(world.members(), Members::only(A));
+    world.link = true;
+    world.beats = true;
+    world.run(5_000);
+    assert_eq!(world.members(), Members::BOTH);
+    assert_eq!(world.decider(B).view().evidence, EvidenceView::None);
+}
+
+#[test]
+fn heartbeats_are_not_answered_by_an_owner_nor_during_a_takeover() {
+    let mut world = World::serving(A);
+    assert!(!world.node(A).answering);
+    assert!(world.node(B).answering);
+    world.host_dies(A);
+    world.ask(B, Verb::Takeover);
+    world.run(5_100);
+    assert!(!world.node(B).answering);
+    world.run(2_000);
+    assert_eq!(world.role(B), Role::Primary);
+    assert!(!world.node(B).answering);
+}

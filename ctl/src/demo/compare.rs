@@ -1,0 +1,34 @@
+//! Compares the data files of both nodes.
+
+use super::world::World;
+use std::fs::File;
+use std::io::{self, Read};
+
+/// Bytes compared at once.
+const PIECE: usize = 1 << 20;
+/// Unit in which differences are counted.
+const BLOCK: usize = 4096;
+
+/// Exported bytes of both data files that differ, in whole blocks.
+///
+/// # Errors
+/// A file can't be read.
+pub fn differing(world: &World) -> io::Result<u64> {
+    let mut files = [File::open(world.nodes[0].data())?, File::open(world.nodes[1].data())?];
+    let (mut left, mut differ) = (world.size, 0);
+    let mut pieces = [vec![0; PIECE], vec![0; PIECE]];
+    while left > 0 {
+        let bytes = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
+        for (file, piece) in files.iter_mut().zip(&mut pieces) {
+            file.read_exact(&mut piece[..bytes])?;
+        }
+        let [one, other] = &pieces;
+        if one[..bytes] != other[..bytes] {
+            let blocks = one[..bytes].chunks(BLOCK).zip(other[..bytes].chunks(BLOCK));
+            let unequal = blocks.filter(|(one, other)| one != other).count();
+            differ += u64::try_from(unequal * BLOCK).unwrap_or(u64::MAX);
+        }
+        left -= u64::try_from(bytes).unwrap_or(left);
+    }
+    Ok(differ)
+}

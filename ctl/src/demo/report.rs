@@ -1,0 +1,97 @@
+//! The result of a demo, for people and for machines.
+
+use crate::status::words::{age, bytes};
+use comfy_table::{Cell, Color, Table, presets::UTF8_FULL_CONDENSED};
+use serde::Serialize;
+
+/// One event of the demo.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct EventReport {
+    /// Name.
+    pub event: String,
+    /// Longest time that the client waited for an acknowledgement.
+    pub longest_pause_ms: u64,
+    /// Bytes that differed between both copies before the resync; absent without one.
+    pub differed_bytes: Option<u64>,
+    /// Bytes of data that the resync sent.
+    pub resynced_bytes: Option<u64>,
+}
+
+/// The result.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct DemoReport {
+    /// Writes that were acknowledged.
+    pub writes_acknowledged: u64,
+    /// Blocks in which an acknowledged write was missing.
+    pub writes_lost: u64,
+    /// Blocks with content that was never written there.
+    pub blocks_corrupt: u64,
+    /// Blocks read and judged.
+    pub blocks_checked: u64,
+    /// The events.
+    pub events: Vec<EventReport>,
+    /// Bytes that differ between both copies at the end.
+    pub differing_bytes: u64,
+    /// Seconds of the whole run.
+    pub seconds: u64,
+}
+
+impl DemoReport {
+    /// Nothing was lost and both copies are equal.
+    pub fn good(&self) -> bool {
+        self.writes_lost == 0
+            && self.blocks_corrupt == 0
+            && self.differing_bytes == 0
+            && self.writes_acknowledged > 0
+    }
+
+    /// For people.
+    pub fn table(&self) -> String {
+        let mut events = Table::new();
+        events.load_style(UTF8_FULL_CONDENSED);
+        events.set_header(["event", "longest pause", "differed", "resynced"]);
+        for event in &self.events {
+            let shown = |count: Option<u64>| count.map_or("-".to_owned(), bytes);
+            events.add_row([
+                event.event.clone(),
+                age(event.longest_pause_ms),
+                shown(event.differed_bytes),
+                shown(event.resynced_bytes),
+            ]);
+        }
+        let mut result = Table::new();
+        result.load_style(UTF8_FULL_CONDENSED);
+        let mut row = |name: &str, value: String, good: bool| {
+            let colour = if good { Color::Green } else { Color::Red };
+            result.add_row([Cell::new(name), Cell::new(value).fg(colour)]);
+        };
+        let (lost, corrupt) = (self.writes_lost, self.blocks_corrupt);
+        let acknowledged = self.writes_acknowledged;
+        row("writes acknowledged", acknowledged.to_string(), acknowledged > 0);
+        row("acknowledged writes lost", lost.to_string(), lost == 0);
+        row("blocks corrupt", corrupt.to_string(), corrupt == 0);
+        row("blocks checked", self.blocks_checked.to_string(), true);
+        let identical = match self.differing_bytes {
+            0 => "yes, byte for byte".to_owned(),
+            differing => format!("no, {} differ", bytes(differing)),
+        };
+        row("mirrors identical", identical, self.differing_bytes == 0);
+        row("time", format!("{} s", self.seconds), true);
+        format!("{events}\n{result}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_is_not_good_and_is_shown() {
+        let mut report = DemoReport { writes_acknowledged: 10, ..DemoReport::default() };
+        assert!(report.good());
+        report.writes_lost = 2;
+        assert!(!report.good());
+        assert!(report.table().contains("acknowledged writes lost"));
+        assert!(!DemoReport::default().good(), "a demo without writes has shown nothing");
+    }
+}

@@ -1,0 +1,70 @@
+//! State changes of the replica as log lines: one each, none per I/O.
+
+use crate::replica::action::{DropReason, Note};
+use crate::units::Session;
+
+/// Logs a state change.
+pub fn log(note: Note) {
+    match note {
+        Note::Holding => {
+            tracing::warn!("writes are held: a member can't be reached, waiting for a decision");
+        }
+        Note::SuspendedTooLong => {
+            tracing::error!("held requests failed with EIO: nobody decided in time");
+        }
+        Note::Fenced => tracing::warn!("fenced: this node does not answer any more"),
+        Note::DiskFailed { errno } => {
+            let error = std::io::Error::from_raw_os_error(errno);
+            tracing::error!(%error, "the data partition refused; check the device");
+        }
+        Note::PeerDiskFailed => tracing::error!("the peer's data partition refused"),
+        Note::MetadataFailed { errno } => {
+            let error = std::io::Error::from_raw_os_error(errno);
+            tracing::error!(%error, "the cluster partition refused; check the device");
+        }
+        Note::VerifyMismatch { at } => {
+            tracing::error!(offset = at.offset, bytes = at.len, "verify: both copies differ");
+        }
+        Note::SplitBrain => tracing::error!(
+            "session refused: both histories went on alone; decide which copy to discard"
+        ),
+        Note::DiskSwapped => tracing::error!(
+            "the data partition is not the one that the cluster partition describes; it counts \
+             as Inconsistent"
+        ),
+        Note::OldEpochRefused => tracing::warn!("a frame of an older epoch was refused"),
+        Note::PeerConnected => tracing::info!("peer connected"),
+        Note::Released => tracing::info!("held writes go on"),
+        Note::RecordLearned => tracing::info!("record stored and acted on"),
+        Note::Promoted => tracing::info!("promoted: this node serves"),
+        Note::Demoted => tracing::info!("demoted: this node does not serve any more"),
+        Note::SyncStarted { blocks } => tracing::info!(blocks, "resync started"),
+        Note::SyncDone { blocks } => tracing::info!(blocks, "resync done, both copies are equal"),
+        Note::GenerationAdopted => tracing::info!("generation adopted"),
+        Note::ReadRepaired { at } => tracing::warn!(
+            offset = at.offset,
+            bytes = at.len,
+            "a local read failed; served from the peer and repaired"
+        ),
+        Note::VerifyDone { blocks, mismatches } => {
+            tracing::info!(blocks, mismatches, "verify done");
+        }
+    }
+}
+
+/// Logs that the replica gave a session up.
+pub fn log_drop(session: Session, why: DropReason) {
+    match why {
+        DropReason::Silent => tracing::warn!(%session, "link dropped: the peer is silent"),
+        DropReason::HelloLate => tracing::warn!(%session, "link dropped: no hello in time"),
+        DropReason::Said(reason) => {
+            tracing::warn!(%session, ?reason, "link dropped: said bye to the peer");
+        }
+        DropReason::PeerSaid(reason) => {
+            tracing::warn!(%session, ?reason, "link dropped: the peer said bye");
+        }
+        DropReason::NoProgress => {
+            tracing::warn!(%session, "link dropped: the peer answers but makes no progress");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The loop: reap everything, read the clock, tell the replica, carry out what it asks, sleep.
+//! Always: one clock read a turn, after the reap (R13); one system call a turn while there is
+//! work; nothing is started from inside the walk over completions.
+
+use super::admin_lane::AdminLane;
+use super::client_lane::ClientLane;
+use super::clock;
+use super::digest::Digester;
+use super::disk_lane::DiskLane;
+use super::hub::Hub;
+use super::notes;
+use super::peer_lane::PeerLane;
+use super::poll::Poller;
+use super::port::lane;
+use crate::error::StartError;
+use crate::replica::Replica;
+use crate::replica::action::Action;
+use crate::replica::event::{CmdId, Command, Event};
+use crate::units::{Span, Tick};
+use crate::uring::{Done, File, Op, Token};
+use std::time::Duration;
+
+/// The engine's own command, at a stop signal.
+const STOP: CmdId = CmdId(0);
+/// Time for last answers to leave after the replica has stopped.
+const LAST_WORDS: Span = Span::millis(500);
+/// Looks for completions between two looks at the clock while polling.
+const LOOKS: u32 = 32;
+
+/// Everything that runs.
+pub struct Reactor {
+    pub hub: Hub,
+    pub replica: Replica,
+    pub disk: DiskLane,
+    pub digester: Digester,
+    pub clients: ClientLane,
+    pub peer: PeerLane,
+    pub admin: AdminLane,
+    pub signals: File,
+    pub poller: Poller,
+    pub reaped: Vec<Done>,
+    pub stop_by: Option<Tick>,
+}
+
+impl Reactor {
+    /// Serves until the replica has stopped.
+    pub fn serve(&mut self) -> Result<(), StartError> {
+        self.listen_for_signals();
+        self.work();
+        while !self.is_over() {
+            self.wait()?;
+            self.turn();
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop_by.is_some_and(|by| {
+            by <= self.hub.now || (self.admin.is_quiet() && self.clients.is_quiet())
+        })
+    }
+
+    fn listen_for_signals(&mut self) {
+        // One signalfd_siginfo.
+        let (file, into) = (self.signals.clone(), vec![0; 128].into_boxed_slice());
+        let token = Token { lane: lane::SIGNAL, kind: 0, id: 0 };
+        self.hub.port.submit(token, Op::ReadPlain { file, into, from: 0, socket: false });
+    }
+
+    fn turn(&mut self) {
+        let mut reaped = std::mem::take(&mut self.reaped);
+        self.hub.port.ring.reap(&mut reaped);
+        self.hub.now = self.hub.now.max(clock::now());
+        self.hub.metrics.turns += 1;
+        self.hub.metrics.completions += reaped.len() as u64;
+        for done in reaped.drain(..) {
+            self.dispatch(done);
+        }
+        self.reaped = reaped;
+        self.wake_lanes();
+        self.work();
+    }
+
+    fn dispatch(&mut self, done: Done) {
+        let hub = &mut self.hub;
+        match done.token.lane {
+            lane::DISK => self.disk.done(hub, done),
+            lane::DIGEST => self.digester.done(hub, done),
+            lane::CLIENT => self.clients.done(hub, done),
+            lane::PEER => self.peer.done(hub, done),
+            lane::ADMIN => self.admin.done(hub, done),
+            _ => {
+                tracing::info!("stop signal received");
+                let (cmd, what) = (STOP, Command::Shutdown);
+                hub.events.push_back(Event::Command { cmd, what });
+                self.listen_for_signals();
+            }
+        }
+    }
+
+    fn wake_lanes(&mut self) {
+        let now = self.hub.now;
+        let due = |at: Option<Tick>| at.is_some_and(|at| at <= now);
+        if due(self.clients.deadline()) {
+            self.clients.wake(&mut self.hub);
+        }
+        if due(self.peer.deadline()) {
+            self.peer.wake(&mut self.hub);
+        }
+        if due(self.admin.deadline()) {
+            self.admin.wake(&mut self.hub);
+        }
+        if due(self.replica.deadline()) {
+            self.hub.events.push_back(Event::Wake);
+        }
+    }
+
+    /// Tells the replica and carries out what it asks, until both are quiet; then lets everything
+    /// leave.
+    fn work(&mut self) {
+        loop {
+            while let Some(event) = self.hub.events.pop_front() {
+                self.replica.handle(event, self.hub.now);
+                while let Some(action) = self.replica.poll_action() {
+                    self.carry_out(action);
+                }
+            }
+            self.disk.retry_waiting(&mut self.hub);
+            self.clients.flush(&mut self.hub);
+            self.peer.flush(&mut self.hub);
+            if self.hub.events.is_empty() {
+                break;
+            }
+        }
+        let replica = &self.replica;
+        self.admin.flush(&mut self.hub, || replica.status());
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        let hub = &mut self.hub;
+        match action {
+            Action::DiskRead { op, at, buf } => self.disk.read(hub, op, at, buf),
+            Action::DiskWrite { op, at, buf, fua } => self.disk.write(hub, op, at, buf, fua),
+            Action::DiskZero { op, at, punch, fua } => self.disk.zero(hub, op, at, punch, fua),
+            Action::DiskFlush { op } => self.disk.flush(hub, op),
+            Action::MetaWrite { op, page, bytes } => self.disk.meta_write(hub, op, page, bytes),
+            Action::TailWrite { op, slot, bytes } => self.disk.tail_write(hub, op, slot, bytes),
+            Action::Digest { op, at, buf, session } => {
+                self.digester.digest(hub, op, at, buf, session);
+            }
+            Action::Send { session, epoch, message, buf, skip } => {
+                self.peer.send(hub, session, epoch, message, buf, skip);
+            }
+            Action::CopyBuf { from, to, len } => {
+                if !hub.bufs.copy(from, to, len as usize) {
+                    tracing::error!(?from, ?to, "a payload was not copied; this is a bug");
+                }
+            }
+            Action::Answer { req, result } => self.clients.answer(hub, req, result),
+            Action::Free { buf } => hub.bufs.free(buf),
+            Action::DropLink { session, why } => {
+                notes::log_drop(session, why);
+                self.peer.drop_link(hub, session);
+            }
+            Action::Clients { open } => self.clients.set_open(hub, open),
+            Action::Reply { cmd: STOP, result: Err(refusal) } => {
+                tracing::error!(?refusal, "the stop signal was refused");
+            }
+            Action::Reply { cmd, result } => self.admin.reply(cmd, result),
+            Action::KeepMark { mark } => self.admin.keep_mark(mark),
+            Action::Note(note) => notes::log(note),
+            Action::StatusChanged => self.admin.status_changed(),
+            Action::Stopped => {
+                tracing::info!("stopped in order");
+                self.stop_by = Some(hub.now.after(LAST_WORDS));
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Tick> {
+        let lanes = [self.clients.deadline(), self.peer.deadline(), self.admin.deadline()];
+        let own = [self.replica.deadline(), self.stop_by];
+        lanes.into_iter().chain(own).flatten().min()
+    }
+
+    /// Submits, polls for a while if that has paid lately, and sleeps until something completes
+    /// or is due.
+    fn wait(&mut self) -> Result<(), StartError> {
+        let failed = |error: std::io::Error| StartError::Ring { error };
+        let limit = self.deadline().map(|at| at.since(self.hub.now));
+        let window = self.poller.window();
+        if self.hub.port.is_behind() || limit == Some(Span(0)) {
+            self.hub.port.ring.submit().map_err(failed)?;
+            self.hub.port.drain();
+            return Ok(());
+        }
+        let began = self.hub.now;
+        if window > Span(0) {
+            self.hub.port.ring.submit().map_err(failed)?;
+            if self.poll(began.after(window.min(limit.unwrap_or(window)))) {
+                return self.hub.port.ring.submit().map_err(failed);
+            }
+        }
+        self.hub.metrics.sleeps += 1;
+        let limit = limit.map(|span| Duration::from_nanos(span.0));
+        self.hub.port.ring.submit_and_wait(limit).map_err(failed)?;
+        if self.poller.is_on() {
+            self.poller.learn(began, clock::now());
+        }
+        Ok(())
+    }
+
+    /// Looks for completions until `until`. True when there are some.
+    fn poll(&mut self, until: Tick) -> bool {
+        loop {
+            for _ in 0..LOOKS {
+                if self.hub.port.ring.has_news() {
+                    self.hub.metrics.polls_won += 1;
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if clock::now() >= until {
+                self.hub.metrics.polls_lost += 1;
+                return false;
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! A file or socket that ops may use: shared by the lanes and by ops in flight, closed when the
+//! last of them is gone, and addressed through the ring's table when it has a place there.
+
+use super::sys;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+/// Places of closed files, to be emptied by the ring.
+pub(super) type Freed = Rc<RefCell<Vec<u32>>>;
+
+/// A shared descriptor.
+#[derive(Clone, Debug)]
+pub struct File {
+    handle: Rc<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    fd: OwnedFd,
+    place: Cell<Option<u32>>,
+    freed: Freed,
+}
+
+impl File {
+    pub(super) fn new(fd: OwnedFd, place: Option<u32>, freed: Freed) -> File {
+        File { handle: Rc::new(Handle { fd, place: Cell::new(place), freed }) }
+    }
+    /// Ends both directions of a socket: every op on it completes soon. The descriptor closes
+    /// with its last user. A socket that the peer has already reset needs nothing.
+    pub fn shutdown(&self) {
+        match sys::shutdown(self.as_fd()) {
+            Ok(()) => {}
+            Err(gone) if gone.kind() == io::ErrorKind::NotConnected => {}
+            Err(other) => tracing::debug!(error = %other, "socket was not shut down"),
+        }
+    }
+    pub(super) fn place(&self) -> Option<u32> {
+        self.handle.place.get()
+    }
+    pub(super) fn raw(&self) -> RawFd {
+        self.handle.fd.as_raw_fd()
+    }
+    /// Whether both names mean the same open descriptor.
+    pub fn same(&self, other: &File) -> bool {
+        Rc::ptr_eq(&self.handle, &other.handle)
+    }
+}
+
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.fd.as_fd()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.freed.borrow_mut().push(place);
+        }
+    }
+}
