@@ -5,7 +5,6 @@ pub mod format_kit;
 pub mod fuzz_format;
 pub mod fuzz_nbd;
 pub mod fuzz_wire;
-pub mod fuzz_wire;
 pub mod nbd_clients;
 pub mod nbd_memory;
 pub mod sim;
