@@ -123,6 +123,13 @@ pub struct Snapshot {
     tail: [Page; 2],
 }
 
+impl Snapshot {
+    /// The snapshot as a disk of its own, to be looked at.
+    pub fn as_disk(&self) -> Disk {
+        Disk::new(0, self.pages.clone(), Some(self.tail))
+    }
+}
+
 /// What the device refuses at present.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct DiskFaults {

@@ -129,6 +129,8 @@ pub struct Host {
     pub mark: Option<InSyncMark>,
     /// Why the engine does not open.
     pub refused: Option<String>,
+    /// Serial of the data device, new after a swap or restore; empty for files.
+    pub serial: String,
     /// A snapshot of the volume.
     pub snapshot: Option<Snapshot>,
     /// Reads of one page give another, at the next open.
@@ -158,6 +160,7 @@ impl Host {
             daemon: None,
             mark: None,
             refused: None,
+            serial: String::new(),
             snapshot: None,
             misread: None,
             content_lost: false,

@@ -24,6 +24,8 @@ pub struct Judge {
     /// The first violation.
     pub violation: Option<String>,
     members: Members,
+    /// The peer's memory counts as its disk until a flush (`received`).
+    in_memory: bool,
     /// Client operations that were answered.
     pub operations: u64,
     now: Tick,
@@ -66,6 +68,11 @@ fn both(members: Members) -> Vec<usize> {
 }
 
 impl Judge {
+    /// A judge who has seen nothing yet.
+    pub fn new(in_memory: bool) -> Judge {
+        Judge { in_memory, ..Judge::default() }
+    }
+
     /// Tells the time, for reports.
     pub fn tell(&mut self, now: Tick) {
         self.now = now;
@@ -233,13 +240,17 @@ impl Judge {
         for node in [NodeId::A, NodeId::B] {
             if record.members.contains(node) && !before.contains(node) && before != Members::NONE {
                 let rule = format!("P1 (became a member in v{})", record.version.0);
-                self.holds_all(&rule, node, disks[index(node)]);
+                self.holds(&rule, node, disks[index(node)], !self.in_memory);
             }
         }
     }
 
     /// The content of this disk must be a legal answer for every block, and stable where covered.
     pub fn holds_all(&mut self, rule: &str, node: NodeId, disk: &Disk) {
+        self.holds(rule, node, disk, true);
+    }
+
+    fn holds(&mut self, rule: &str, node: NodeId, disk: &Disk, acked: bool) {
         let instant = self.instant();
         let host = index(node);
         let mut found = None;
@@ -248,8 +259,10 @@ impl Judge {
             if register.values.iter().any(|value| value.exposed[host]) {
                 continue;
             }
+            let volatile = disk.current.get(*block);
             let wrong = register
-                .legal(disk.current.get(*block), instant, false)
+                .legal(volatile, instant, false)
+                .filter(|_| acked)
                 .or_else(|| register.legal(disk.stable.get(*block), instant, true));
             if let Some(conflict) = wrong {
                 found = Some((*block, conflict));

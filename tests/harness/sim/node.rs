@@ -42,7 +42,7 @@ impl World {
             intent_idle: plan.intent_idle,
             times: plan.times,
         };
-        let opened = partition::open(&host.disk, misread).and_then(|found| {
+        let opened = partition::open(&host.disk, misread, &host.serial).and_then(|found| {
             Replica::open(settings, found, host.local(now)).map_err(|why| format!("{why:?}"))
         });
         match opened {
@@ -387,8 +387,18 @@ impl World {
             // What the peer had in memory only is gone with the process.
             self.judge.power_lost(node);
         }
+        self.proof_lost(node);
         if let Some(span) = restart {
             self.queue.after(span, What::EngineStart { node });
+        }
+    }
+
+    /// With engine and daemon both dead nothing proves that this host kept power (R42): what no
+    /// flush covers counts as lost there.
+    pub fn proof_lost(&mut self, node: NodeId) {
+        let host = self.host(node);
+        if host.power && host.engine.is_none() && host.daemon.is_none() {
+            self.judge.power_lost(node);
         }
     }
 

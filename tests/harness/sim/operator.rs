@@ -83,14 +83,15 @@ impl World {
                 let tag = self.random.wide();
                 let (blocks, regions) = (self.plan.blocks, self.plan.intent_regions);
                 let host = self.host(node);
-                host.disk = blank_disk(&blank_superblock(node, blocks, regions, tag));
+                let fresh = blank_superblock(node, blocks, regions, tag, &host.serial);
+                host.disk = blank_disk(&fresh);
                 host.content_lost = true;
                 host.refused = None;
                 self.say(|| format!("{node}: formatted again"));
             } else if failed && spare {
                 self.power_off(node);
                 self.host(node).disk.swap();
-                self.host(node).content_lost = true;
+                self.new_device(node);
                 self.queue.after(Span::millis(500), What::PowerOn { node });
                 self.say(|| format!("{node}: disk replaced"));
             }

@@ -18,7 +18,13 @@ pub const GROUP: GroupId = GroupId(0x61);
 pub const VOLUME: VolumeId = VolumeId(0x71);
 
 /// A blank copy's superblock.
-pub fn blank_superblock(node: NodeId, blocks: u64, intent_regions: u32, tag: u128) -> Superblock {
+pub fn blank_superblock(
+    node: NodeId,
+    blocks: u64,
+    intent_regions: u32,
+    tag: u128,
+    serial: &str,
+) -> Superblock {
     Superblock {
         sequence: 1,
         cluster: CLUSTER,
@@ -29,7 +35,7 @@ pub fn blank_superblock(node: NodeId, blocks: u64, intent_regions: u32, tag: u12
         intent_regions,
         pair_tag: PairTag(tag),
         tail_offset: blocks * BLOCK_BYTES,
-        serial: String::new(),
+        serial: serial.to_owned(),
         life: 1,
         life_heard: 0,
         disk: DiskState::Inconsistent,
@@ -58,7 +64,7 @@ pub fn blank_disk(superblock: &Superblock) -> Disk {
 }
 
 /// What an engine that opens this disk finds. `misread` makes one page read as another.
-pub fn open(disk: &Disk, misread: Option<(u64, u64)>) -> Result<Recovered, String> {
+pub fn open(disk: &Disk, misread: Option<(u64, u64)>, serial: &str) -> Result<Recovered, String> {
     let mut read = |page: u64| {
         let page = match misread {
             Some((from, to)) if from == page => to,
@@ -67,12 +73,18 @@ pub fn open(disk: &Disk, misread: Option<(u64, u64)>) -> Result<Recovered, Strin
         usize::try_from(page).ok().and_then(|page| disk.pages.get(page).copied())
     };
     let tail = disk.tail.map(Some);
-    recover(&mut read, tail, "").map_err(|damage| format!("{damage}"))
+    recover(&mut read, tail, serial).map_err(|damage| format!("{damage}"))
+}
+
+/// Own life counter, and the highest heard of the peer, as stored.
+pub fn lives(disk: &Disk) -> Option<(u64, u64)> {
+    let found = open(disk, None, "").ok()?;
+    Some((found.superblock.life, found.superblock.life_heard))
 }
 
 /// Blocks that a stopped engine would count as possibly different; `None` when everything.
 pub fn marked(disk: &Disk) -> Option<impl Fn(u64) -> bool> {
-    let found = open(disk, None).ok()?;
+    let found = open(disk, None, "").ok()?;
     let distrust = found.superblock.needs_full
         || found.superblock.diverged
         || found.log.is_lost()

@@ -66,6 +66,7 @@ fn quiet() -> Plan {
         intent_idle: Span::millis(5_000),
         sync_window: 4,
         auto_takeover: false,
+        serials: false,
         jitter: false,
         clients: false,
         trace: true,

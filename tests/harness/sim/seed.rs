@@ -59,6 +59,7 @@ impl Plan {
             intent_idle: Span::millis([300, 1_000, 5_000][random.index(3)]),
             sync_window: [1, 4, 64][random.index(3)],
             auto_takeover: random.chance(850),
+            serials: random.chance(500),
             jitter: true,
             clients: true,
             trace: false,

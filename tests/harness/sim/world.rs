@@ -142,6 +142,8 @@ pub struct Plan {
     pub intent_idle: Span,
     /// Resync pieces in flight.
     pub sync_window: usize,
+    /// Data devices have serials, as on EC2; otherwise they are files.
+    pub serials: bool,
     /// The standby takes over by itself.
     pub auto_takeover: bool,
     /// Delays are drawn, not fixed.
@@ -194,14 +196,16 @@ impl World {
         let mut random = Random::new(plan.seed);
         let hosts = [NodeId::A, NodeId::B].map(|node| {
             let tag = random.wide();
-            let superblock = blank_superblock(node, plan.blocks, plan.intent_regions, tag);
+            let serial = if plan.serials { format!("disk-{node}-0") } else { String::new() };
+            let regions = plan.intent_regions;
+            let superblock = blank_superblock(node, plan.blocks, regions, tag, &serial);
             let skew = if plan.jitter { random.within(1, 1_000_000_000_000) } else { 0 };
-            Host::new(node, blank_disk(&superblock), skew)
+            Host { serial, ..Host::new(node, blank_disk(&superblock), skew) }
         });
         World {
             queue: Queue::new(Tick(0)),
             random,
-            judge: Judge::default(),
+            judge: Judge::new(plan.ack == AckMode::Received),
             hosts,
             link: Link::default(),
             arbiter: Arbiter::default(),
