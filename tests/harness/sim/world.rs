@@ -354,7 +354,7 @@ impl World {
     /// P4 in the state that two crashes at this moment would leave.
     pub fn check_marks(&mut self, when: &str) {
         let [a, b] = &self.hosts;
-        if a.rotted || b.rotted {
+        if a.rotted || b.rotted || a.content_lost || b.content_lost {
             return;
         }
         let (Some(left), Some(right)) =
