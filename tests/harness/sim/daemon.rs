@@ -218,10 +218,10 @@ impl World {
         }
         let [a, b] = &self.hosts;
         let judge: &mut Judge = &mut self.judge;
-        judge.record(&seen, members, [&a.disk, &b.disk]);
         if seen.forced {
             judge.forgive([&a.disk, &b.disk]);
         }
+        judge.record(&seen, members, [&a.disk, &b.disk]);
     }
 
     /// An answer of the arbiter, or the time-out; whichever is first counts.

@@ -10,6 +10,10 @@
 
 use super::disk::Block;
 
+/// Values that a block may have before old ones are forgotten. High, because a read that began
+/// long ago, on a host that stood still, may return one of them.
+const VALUES_KEPT: usize = 100;
+
 /// What the client knows of its write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
@@ -254,7 +258,7 @@ impl Register {
 
     /// Drops values that a durable later value has made impossible, to keep checks short.
     pub fn prune(&mut self) {
-        if self.values.len() < 12 {
+        if self.values.len() < VALUES_KEPT {
             return;
         }
         let Some(keep) =
