@@ -167,6 +167,37 @@ fn wrong(
     )
 }
 
+impl StartError {
+    /// The host does not give what an engine needs.
+    fn fmt_host(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Ring { error } => write!(
+                f,
+                "io_uring: {error}; the engine needs Linux 5.11 or later, and \
+                 `sysctl kernel.io_uring_disabled` at 0"
+            ),
+            StartError::Memory { error } => {
+                write!(f, "no memory for the buffers: {error}; free 256 MiB or raise the limit")
+            }
+            StartError::Signals { error } => {
+                write!(f, "stop signals can't be read: {error}; check the sandbox of the service")
+            }
+            StartError::Helper { error } => {
+                write!(f, "the digest helper does not start: {error}; raise the limit of tasks")
+            }
+            StartError::NoBootId { error } => write!(
+                f,
+                "/proc/sys/kernel/random/boot_id: {error}; the engine needs /proc to tell lives of \
+                 this host apart"
+            ),
+            StartError::NoRandom { error } => {
+                write!(f, "the kernel gives no random bytes: {error}; check the sandbox")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -202,28 +233,12 @@ impl fmt::Display for StartError {
                  another one, check the configuration",
                 path.display()
             ),
-            StartError::Ring { error } => write!(
-                f,
-                "io_uring: {error}; the engine needs Linux 5.11 or later, and \
-                 `sysctl kernel.io_uring_disabled` at 0"
-            ),
-            StartError::Memory { error } => {
-                write!(f, "no memory for the buffers: {error}; free 256 MiB or raise the limit")
-            }
-            StartError::Signals { error } => {
-                write!(f, "stop signals can't be read: {error}; check the sandbox of the service")
-            }
-            StartError::Helper { error } => {
-                write!(f, "the digest helper does not start: {error}; raise the limit of tasks")
-            }
-            StartError::NoBootId { error } => write!(
-                f,
-                "/proc/sys/kernel/random/boot_id: {error}; the engine needs /proc to tell lives of \
-                 this host apart"
-            ),
-            StartError::NoRandom { error } => {
-                write!(f, "the kernel gives no random bytes: {error}; check the sandbox")
-            }
+            StartError::Ring { .. }
+            | StartError::Memory { .. }
+            | StartError::Signals { .. }
+            | StartError::Helper { .. }
+            | StartError::NoBootId { .. }
+            | StartError::NoRandom { .. } => self.fmt_host(f),
             StartError::Listen { key, address, error } => write!(
                 f,
                 "can't listen on {address}: {error}; check `{key}`, and that nothing else uses it"

@@ -263,6 +263,7 @@ impl Node {
                 connections: 8,
                 // Needs a privilege that a demo does not ask for.
                 lock_memory: false,
+                ..LimitsConfig::default()
             },
         }
         .to_toml()

@@ -2,8 +2,8 @@
 //! names the keys that nobody took.
 
 use super::{
-    CONNECTIONS_MAX, POLL_US_MAX, ClientsConfig, EngineConfig, LimitsConfig, LinkConfig, Named, Problem,
-    SyncConfig, Wrong,
+    CONNECTIONS_MAX, ClientsConfig, EngineConfig, LimitsConfig, LinkConfig, Named, POLL_US_MAX,
+    Problem, SyncConfig, Wrong,
 };
 use crate::limits::{
     FLOWS_DEFAULT, FLOWS_MAX, INTENT_IDLE, INTENT_REGIONS_MAX, INTENT_REGIONS_MIN, SYNC_OPS_MAX,
@@ -341,9 +341,7 @@ fn limits(root: &Section<'_>) -> LimitsConfig {
             default.connections,
         ),
         lock_memory: section.flag("lock_memory").unwrap_or(default.lock_memory),
-        poll: section
-            .number("poll_us", 0, POLL_US_MAX)
-            .map_or(default.poll, |us| Span(us * 1_000)),
+        poll: section.number("poll_us", 0, POLL_US_MAX).map_or(default.poll, |us| Span(us * 1_000)),
     };
     section.done();
     config

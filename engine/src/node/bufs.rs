@@ -4,8 +4,8 @@
 //! Survives: frees of ids that are gone, and frees while a disk read still fills the slot.
 
 use crate::limits::{
-    CLIENT_BYTES_MAX, CLIENT_OPS_MAX, FLOWS_MAX, INTERNAL_BUFS, META_WRITES_MAX,
-    PIECE_BYTES_MAX, SYNC_OPS_MAX,
+    CLIENT_BYTES_MAX, CLIENT_OPS_MAX, FLOWS_MAX, INTERNAL_BUFS, META_WRITES_MAX, PIECE_BYTES_MAX,
+    SYNC_OPS_MAX,
 };
 use crate::replica::event::BufId;
 use crate::uring::buffers::{Arena, Fill, Lease, Pool};

@@ -67,11 +67,6 @@ impl DiskLane {
         }
     }
 
-    /// The data partition.
-    pub fn data(&self) -> &File {
-        &self.data
-    }
-
     /// Reads into a buffer, or waits until an internal buffer has left its socket.
     pub fn read(&mut self, hub: &mut Hub, op: OpId, at: Extent, buf: BufId) {
         match hub.bufs.take_fill(buf) {
@@ -131,11 +126,6 @@ impl DiskLane {
         let file = if data { self.data.clone() } else { self.meta.clone() };
         let bytes = slot.freeze();
         hub.port.submit(token(id), Op::Write { file, at, bytes, from: 0, len: 4096, dsync: true });
-    }
-
-    /// Data and metadata operations in flight.
-    pub fn in_flight(&self) -> usize {
-        self.jobs.len() - self.free.len() + self.waiting.len()
     }
 
     fn begin(&mut self, now: Tick, op: OpId, what: What) -> usize {

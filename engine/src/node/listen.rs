@@ -10,8 +10,7 @@ use std::path::Path;
 
 /// A unix socket that only the owner and its group can reach.
 pub fn unix(key: &'static str, path: &Path) -> Result<OwnedFd, StartError> {
-    let failed =
-        |error| StartError::Listen { key, address: path.display().to_string(), error };
+    let failed = |error| StartError::Listen { key, address: path.display().to_string(), error };
     let listener = bind(path).map_err(failed)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
     Ok(OwnedFd::from(listener))

@@ -19,6 +19,8 @@ mod port;
 mod privileges;
 mod reactor;
 mod recovery;
+#[cfg(test)]
+mod rig;
 mod start;
 
 use crate::config::EngineConfig;

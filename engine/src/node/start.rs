@@ -72,7 +72,17 @@ pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
     );
     let (reaped, stop_by) = (Vec::new(), None);
     Ok(Reactor {
-        hub, replica, disk, digester, clients, peer, admin, signals, poller, reaped, stop_by,
+        hub,
+        replica,
+        disk,
+        digester,
+        clients,
+        peer,
+        admin,
+        signals,
+        poller,
+        reaped,
+        stop_by,
     })
 }
 
@@ -155,8 +165,8 @@ fn open_clients(
     for address in &config.clients.tcp {
         sockets.push((listen::tcp("clients.tcp", *address)?, true));
     }
-    let export = Export::new(&config.volume.name, sb.size)
-        .map_err(|error| StartError::Export { error })?;
+    let export =
+        Export::new(&config.volume.name, sb.size).map_err(|error| StartError::Export { error })?;
     let most = config.limits.connections;
     Ok(ClientLane::new(hub, export, data, regular, sockets, most))
 }

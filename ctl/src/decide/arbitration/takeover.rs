@@ -143,9 +143,9 @@ impl Decider {
         }
         let timeout = self.times().heartbeat_timeout;
         let Some(op) = &self.op else { return false };
-        let late = op.asked.after(timeout);
-        let connected = self.engine.is_connected();
-        if connected || now >= late {
+        // Whoever asks right after a crash asks before link and heartbeats can have gone silent.
+        let late = op.asked.after(timeout).after(timeout);
+        if now >= late {
             return self.finish(Err(Refused::PeerAlive), now);
         }
         self.wait(Waiting::Evidence);

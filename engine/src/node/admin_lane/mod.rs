@@ -138,7 +138,8 @@ impl AdminLane {
                 }
             }
             (Op::Send { gather, .. }, result) => {
-                if !conn.out.sent(gather, result.unwrap_or(0)) {
+                let whole = conn.out.sent(gather, result.unwrap_or(0));
+                if !whole {
                     self.kill(index);
                 }
             }

@@ -166,7 +166,9 @@ impl PeerLane {
         match stranger.dialed {
             // Without this flow the session never comes up.
             Some(FlowRole::Data { session, .. }) => {
-                if self.live.as_ref().is_some_and(|live| live.session == session && !live.up) {
+                let waits = |live: &Live| live.session == session && !live.up;
+                let waits = self.live.as_ref().is_some_and(waits);
+                if waits {
                     self.lose(hub, &Lost::NotAttached);
                 }
             }
