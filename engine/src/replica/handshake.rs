@@ -421,8 +421,10 @@ impl Replica {
     pub(super) fn distrust_device(&mut self, tail_life: u64, serial: String) {
         self.note(Note::DiskSwapped);
         self.disk = DiskState::Inconsistent;
+        self.mark = None;
         let life = self.meta.get().life.max(tail_life);
         self.store(Then::SwapStored { life }, |sb| {
+            sb.mark = None;
             sb.disk = DiskState::Inconsistent;
             sb.needs_full = true;
             sb.mark = None;
