@@ -7,3 +7,4 @@ pub mod fuzz_nbd;
 pub mod fuzz_wire;
 pub mod nbd_clients;
 pub mod nbd_memory;
+pub mod pair;
