@@ -1,18 +1,11 @@
-//! A real engine, served by a real daemon, under the clients of other people.
+//! A real mirror, both nodes in sync, under the clients of other people.
 
 use harness::nbd_clients::{Outcome, Target, check_all};
-use harness::pair::{A, Pair, Setup, serves};
+use harness::pair::{A, Pair, Setup, engine, in_sync};
 
 #[test]
-fn the_clients_of_others_are_content_with_a_real_engine() {
-    let mut pair = Pair::make(&Setup::quick());
-    pair.nodes[A].start();
-    pair.wait(A, "the arbiter", |report| {
-        report.arbiter.tried && report.arbiter.trouble.is_none() && report.engine.is_some()
-    });
-    pair.nodes[A].must(&["create"]);
-    pair.nodes[A].must(&["start", "--without-peer"]);
-    pair.wait(A, "node a to serve", serves);
+fn the_clients_of_others_are_content_with_a_real_mirror() {
+    let pair = Pair::in_sync(&Setup::quick());
     let target = Target::new(&pair.nodes[A].clients(), pair.size, pair.root());
     let ended = check_all(&target);
     println!("{ended:?}");
@@ -20,4 +13,9 @@ fn the_clients_of_others_are_content_with_a_real_engine() {
     let excused = std::env::var_os("CI").is_none() && std::env::var_os("LOCKSTEP_CI").is_none();
     assert!(missing.is_empty() || excused, "install what scripts/test names: {missing:?}");
     assert!(!ended.is_empty(), "nothing was checked");
+    // All that they did has reached the other node.
+    pair.wait(A, "nothing to be dirty", |report| {
+        in_sync(report) && engine(report).is_some_and(|status| status.dirty_blocks == 0)
+    });
+    assert_eq!(pair.differing(), 0, "bytes differ\n{}", pair.logs());
 }

@@ -119,7 +119,7 @@ impl Pair {
         let root = TempDir::with_prefix("ls-").expect("a temporary directory");
         fs::create_dir(root.path().join("arbiter")).expect("a directory for the record");
         let key = root.path().join("key");
-        fs::write(&key, "6b6579206f6620746865207465737473206f66206c6f636b73746570\n")
+        fs::write(&key, "6b6579206f6620746865207465737473206f66206c6f636b737465702e2e2e2e\n")
             .expect("a key file");
         let spaces = setup.spaces.then(Spaces::make);
         let ports = if setup.spaces {
@@ -203,7 +203,7 @@ impl Pair {
             sleep(LOOK);
         }
         panic!(
-            "node {}: waited {PATIENCE:?} for {what}; last seen {last:#?}\n{}",
+            "node {}: waited {PATIENCE:?} for {what}; last seen {last:?}\n{}",
             self.nodes[node].id,
             self.logs()
         );

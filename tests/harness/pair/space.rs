@@ -48,8 +48,8 @@ impl Spaces {
             ip(&format!("netns add {space}"));
             ip(&format!("-n {space} link set lo up"));
         }
-        for (net, cable) in [(1, "link"), (2, "beat")] {
-            ip(&format!("link add {cable} netns {a} type veth peer name {cable} netns {b}"));
+        for (net, cable) in [(1, "wire"), (2, "beat")] {
+            ip(&format!("link add name {cable} netns {a} type veth peer name {cable} netns {b}"));
             for (host, space) in [(1, a), (2, b)] {
                 ip(&format!("-n {space} addr add 10.77.{net}.{host}/24 dev {cable}"));
                 ip(&format!("-n {space} link set {cable} up"));
@@ -58,7 +58,7 @@ impl Spaces {
         spaces
     }
 
-    /// Pulls the cable `link` or `beat`, or puts it back.
+    /// Pulls the cable `wire` (of the link) or `beat`, or puts it back.
     pub fn plug(&self, cable: &str, there: bool) {
         let state = if there { "up" } else { "down" };
         for space in &self.names {
