@@ -473,8 +473,9 @@ fn after_the_death_of_both_in_sync_both_come_back_without_loss() {
     pair.judge(load, A);
 }
 
-#[test]
-fn a_node_with_an_old_copy_of_both_partitions_is_never_trusted() {
+/// Puts an old copy of both partitions of node b in place while it is down. After the copy was
+/// made, all is written again; after node b went down for the restore, nothing is.
+fn old_copy(served_since: bool, decided_before: bool) {
     let mut setup = Setup::quick();
     setup.times.life_interval = Span::millis(500);
     let mut pair = Pair::in_sync(&setup);
@@ -486,56 +487,69 @@ fn a_node_with_an_old_copy_of_both_partitions_is_never_trusted() {
     for (from, to) in &copies {
         fs::copy(from, to).expect("room for a copy");
     }
+    alone(&pair, A, Instant::now());
     pair.nodes[B].start();
     pair.wait(A, "the mirror to be in sync", in_sync);
     calm(&pair, &load);
-    // Both have been primary since the copy.
-    pair.nodes[A].must(&["move"]);
-    pair.wait(B, "node b in sync", |report| serves(report) && in_sync(report));
-    pair.nodes[B].must(&["move"]);
-    pair.wait(A, "node a in sync", |report| serves(report) && in_sync(report));
-    calm(&pair, &load);
+    if served_since {
+        pair.nodes[A].must(&["move"]);
+        pair.wait(B, "node b in sync", |report| serves(report) && in_sync(report));
+        pair.nodes[B].must(&["move"]);
+        pair.wait(A, "node a in sync", |report| serves(report) && in_sync(report));
+        calm(&pair, &load);
+    }
+    assert!(load.pause(PATIENCE));
     pair.nodes[B].kill();
+    if decided_before {
+        // One write, so that the decision is needed.
+        let mut client = Client::connect(&Address::Unix(pair.nodes[A].clients()), &client_waits())
+            .expect("node a serves");
+        client.write(BLOCKS as u64 * 4096, &[7; 4096], false).expect("node a serves");
+        alone(&pair, A, Instant::now());
+    }
     for (to, from) in &copies {
         fs::copy(from, to).expect("room for a copy");
     }
+    let differed = pair.differing();
+    let life = |report: &Report| engine(report).map(|status| status.counters.sessions);
+    let before = pair.nodes[A].status().and_then(|report| life(&report));
     pair.nodes[B].start();
     let mut whole = 0;
     pair.wait(A, "the resync", |report| {
         whole = whole.max(engine(report).map_or(0, |status| status.sync_total_blocks));
-        in_sync(report)
+        in_sync(report) && life(report) > before
     });
-    println!("old copy: {whole} of {} blocks were compared", pair.size / 4096);
-    assert_eq!(whole, pair.size / 4096, "not everything was compared\n{}", pair.logs());
+    let blocks = pair.size / 4096;
+    println!(
+        "old copy (served since: {served_since}, decided before: {decided_before}): \
+         {differed} bytes differed, {whole} of {blocks} blocks were compared"
+    );
+    assert!(differed > 0);
+    sleep(CALM);
+    assert_eq!(pair.differing(), 0, "an old copy was trusted\n{}", pair.logs());
+    load.resume();
+    calm(&pair, &load);
     pair.judge(load, A);
 }
 
 #[test]
-fn a_standby_with_an_old_copy_that_never_served_is_never_trusted() {
-    let mut pair = Pair::in_sync(&Setup::quick());
-    let load = pair.load(BLOCKS, STALL);
-    calm(&pair, &load);
-    pair.nodes[B].kill();
-    let old = |name: &str| pair.root().join(format!("old-{name}"));
-    let copies = [(pair.nodes[B].data(), old("data")), (pair.nodes[B].cluster(), old("cluster"))];
-    for (from, to) in &copies {
-        fs::copy(from, to).expect("room for a copy");
-    }
-    pair.nodes[B].start();
-    pair.wait(A, "the mirror to be in sync", in_sync);
-    calm(&pair, &load);
-    pair.nodes[B].kill();
-    for (to, from) in &copies {
-        fs::copy(from, to).expect("room for a copy");
-    }
-    pair.nodes[B].start();
-    let mut whole = 0;
-    pair.wait(A, "the resync", |report| {
-        whole = whole.max(engine(report).map_or(0, |status| status.sync_total_blocks));
-        in_sync(report)
-    });
-    println!("old copy of a standby: {whole} of {} blocks were compared", pair.size / 4096);
-    pair.judge(load, A);
+fn an_old_copy_of_a_node_that_served_since_is_never_trusted() {
+    old_copy(true, true);
+}
+
+#[test]
+fn an_old_copy_that_comes_back_before_anybody_decides_is_never_trusted() {
+    old_copy(true, false);
+}
+
+#[test]
+fn an_old_copy_of_a_node_that_only_followed_is_never_trusted() {
+    old_copy(false, true);
+}
+
+#[test]
+fn an_old_copy_of_a_follower_that_comes_back_at_once_is_never_trusted() {
+    old_copy(false, false);
 }
 
 #[test]
