@@ -4,10 +4,7 @@
 use crate::config::ConfigError;
 use crate::device::DeviceError;
 use crate::format::Damage;
-use crate::replica::OpenRefused;
 use crate::units::{ClusterId, GroupId, NodeId, VolumeId};
-use crate::wire::greeting::KeyError;
-use lockstep_nbd::protocol::ExportError;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -126,17 +123,19 @@ pub enum StartError {
         /// The key file.
         path: PathBuf,
         /// What is wrong with it.
-        error: KeyError,
+        error: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The volume can't be offered to clients.
     Export {
         /// What is wrong with it.
-        error: ExportError,
+        error: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The replica refuses what recovery found.
-    Unopenable {
-        /// Why.
-        refused: OpenRefused,
+    /// After a stop signal the volume could not be brought to rest.
+    NotStopped,
+    /// The superblock describes a volume without size.
+    EmptyVolume {
+        /// The cluster partition.
+        path: PathBuf,
     },
 }
 
@@ -202,6 +201,15 @@ impl fmt::Display for StartError {
                  another one, check the configuration",
                 path.display()
             ),
+            of_the_process => of_the_process.fmt_process(f),
+        }
+    }
+}
+
+impl StartError {
+    /// What this process lacks, as opposed to what is wrong with a partition.
+    fn fmt_process(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             StartError::Ring { error } => write!(
                 f,
                 "io_uring: {error}; the engine needs Linux 5.11 or later, and \
@@ -236,10 +244,17 @@ impl fmt::Display for StartError {
             StartError::KeyMalformed { path, error } => {
                 write!(f, "link key {}: {error}; copy one key to both nodes", path.display())
             }
-            StartError::Export { error } => error.fmt(f),
-            StartError::Unopenable { refused: OpenRefused::EmptyVolume } => f.write_str(
-                "the superblock describes a volume without size; run `lockstep-engine format`",
+            StartError::Export { error } => write!(f, "{error}"),
+            StartError::NotStopped => f.write_str(
+                "stopped like a crash: the peer or a device did not let go in time; nothing that \
+                 was acknowledged is lost, the next start compares what was under way",
             ),
+            StartError::EmptyVolume { path } => write!(
+                f,
+                "{} describes a volume without size; run `lockstep-engine format`",
+                path.display()
+            ),
+            _ => Ok(()),
         }
     }
 }

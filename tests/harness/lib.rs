@@ -8,3 +8,4 @@ pub mod fuzz_wire;
 pub mod nbd_clients;
 pub mod nbd_memory;
 pub mod pair;
+pub mod sim;

@@ -59,11 +59,11 @@ fn loss(report: &Report, wall_ms: u64) -> String {
     match (status, record) {
         (Some(status), Some(record)) if record.members == Members::only(peer) => {
             lines.push(format!(
-                "  lost: every write acknowledged by node {peer} since it went on alone, {} ago",
+                "  lost: every write acknowledged by node {peer} since it went on alone {} ago",
                 age(wall_ms.saturating_sub(record.since))
             ));
             lines.push(format!(
-                "  known to differ on this node: {}; what node {peer} wrote since is not known here",
+                "  known to differ on this node: {}; what node {peer} wrote since is unknown here",
                 bytes(status.dirty_blocks.saturating_mul(BLOCK_BYTES))
             ));
         }

@@ -1,7 +1,7 @@
 //! Arbitration of one failover group on one node: when to change the record, and what the engine
 //! and the peer are told before and after (SAFETY §1.1, §1.2).
-//! Always: at most one attempt is open, its nonce is on the engine's disk before its request leaves,
-//! and nothing else is decided before it is closed (R4).
+//! Always: at most one attempt is open, its nonce is on the engine's disk before its request is
+//! sent, and nothing else is decided before it is closed (R4).
 //! Survives: lost, late and repeated replies; restarts of the engine at any point; its own restart,
 //! with what the engine has stored. Every rule is a level, not an edge: after each event the whole
 //! state is looked at again, so no event is waited for that may be lost.
@@ -90,6 +90,8 @@ pub struct Decider {
     answering: bool,
     fenced: bool,
     noted: EvidenceView,
+    /// Since when a promotion waits for a sign of the peer.
+    leaseless_since: Option<Tick>,
     auto_at: Tick,
     needs_at: Tick,
 }
@@ -124,6 +126,7 @@ impl Decider {
             answering: true,
             fenced: false,
             noted: EvidenceView::None,
+            leaseless_since: None,
             auto_at: Tick(0),
             needs_at: Tick(0),
         };

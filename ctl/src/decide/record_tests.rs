@@ -1,3 +1,5 @@
+//! Records: bounds, validation, text and back.
+
 use super::*;
 
 fn entry(volume: u128) -> VolumeEntry {

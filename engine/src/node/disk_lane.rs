@@ -1,5 +1,7 @@
 //! The data partition and the cluster partition: actions in, `DiskDone` out.
 //! Always: each operation is reported once; a zeroing that the device cannot do is written out.
+//! Files in memory (labs) are read and written by this thread: handing them to a worker of the
+//! kernel would take longer.
 //! Survives: short transfers (the rest is asked for again), and devices that refuse FALLOC.
 
 mod zero;
@@ -10,7 +12,7 @@ use super::port::lane;
 use crate::replica::event::{BufId, DiskError, Event, OpId};
 use crate::units::{Extent, PAGE_BYTES, Page, Tick};
 use crate::uring::buffers::{Fill, Lease};
-use crate::uring::{Done, File, Op, Token};
+use crate::uring::{Done, File, Op, Ring, Token};
 use std::collections::VecDeque;
 use zero::{Support, Zero};
 
@@ -26,6 +28,8 @@ pub struct DiskLane {
     waiting: VecDeque<Waiting>,
     support: Support,
     zeroes: Lease,
+    in_memory: bool,
+    aside: VecDeque<(Token, Op)>,
 }
 
 #[derive(Debug)]
@@ -56,6 +60,8 @@ impl DiskLane {
         zeroes.bytes_mut().fill(0);
         assert_eq!(zeroes.len(), LARGE_BYTES);
         DiskLane {
+            in_memory: data.is_in_memory() && meta.is_in_memory(),
+            aside: VecDeque::new(),
             data,
             meta,
             tail_offset,
@@ -73,7 +79,7 @@ impl DiskLane {
             Ok(into) => {
                 let id = self.begin(hub.now, op, What::Read { buf });
                 let (file, at, len) = (self.data.clone(), at.offset, at.len);
-                hub.port.submit(token(id), Op::Read { file, at, into, from: 0, len });
+                self.run(hub, token(id), Op::Read { file, at, into, from: 0, len });
             }
             Err(true) => self.waiting.push_back(Waiting::Read { op, at, buf }),
             Err(false) => refuse(hub, op, "read into a buffer that is not there", libc::EFAULT),
@@ -88,7 +94,7 @@ impl DiskLane {
         };
         let id = self.begin(hub.now, op, What::Write);
         let (file, at, len) = (self.data.clone(), at.offset, at.len);
-        hub.port.submit(token(id), Op::Write { file, at, bytes, from: 0, len, dsync: fua });
+        self.run(hub, token(id), Op::Write { file, at, bytes, from: 0, len, dsync: fua });
     }
 
     /// Makes a range zeroes.
@@ -96,13 +102,13 @@ impl DiskLane {
         let zero = Zero::new(at, punch, fua, &self.support);
         let first = zero.op(&self.data, &self.zeroes);
         let id = self.begin(hub.now, op, What::Zero(zero));
-        hub.port.submit(token(id), first);
+        self.run(hub, token(id), first);
     }
 
     /// Makes completed writes stable.
     pub fn flush(&mut self, hub: &mut Hub, op: OpId) {
         let id = self.begin(hub.now, op, What::Flush);
-        hub.port.submit(token(id), Op::Sync { file: self.data.clone() });
+        self.run(hub, token(id), Op::Sync { file: self.data.clone() });
     }
 
     /// Writes a page of the cluster partition.
@@ -125,7 +131,34 @@ impl DiskLane {
         let id = self.begin(hub.now, op, What::Page);
         let file = if data { self.data.clone() } else { self.meta.clone() };
         let bytes = slot.freeze();
-        hub.port.submit(token(id), Op::Write { file, at, bytes, from: 0, len: 4096, dsync: true });
+        let write = Op::Write { file, at, bytes, from: 0, len: 4096, dsync: true };
+        self.run(hub, token(id), write);
+    }
+
+    /// Hands an op to the ring, or puts it aside when both files are in memory.
+    fn run(&mut self, hub: &mut Hub, token: Token, op: Op) {
+        if self.in_memory {
+            self.aside.push_back((token, op));
+        } else {
+            hub.port.submit(token, op);
+        }
+    }
+
+    /// Whether ops were put aside. Carry them out once everything else is with the kernel, so
+    /// that the peer works at the same time.
+    pub fn has_aside(&self) -> bool {
+        !self.aside.is_empty()
+    }
+
+    /// Carries out what was put aside.
+    pub fn run_aside(&mut self, hub: &mut Hub) {
+        for _ in 0..self.aside.len() {
+            let Some((token, op)) = self.aside.pop_front() else { return };
+            match Ring::carry_out(token, op) {
+                Ok(done) => self.done(hub, done),
+                Err(op) => hub.port.submit(token, op),
+            }
+        }
     }
 
     fn begin(&mut self, now: Tick, op: OpId, what: What) -> usize {
@@ -154,7 +187,7 @@ impl DiskLane {
             (job, ran) => match (result, rest_of(ran, result.unwrap_or(0))) {
                 (Ok(moved), Rest::Some(rest)) if moved > 0 => {
                     self.jobs[id] = Some(job);
-                    hub.port.submit(done.token, rest);
+                    self.run(hub, done.token, rest);
                 }
                 // The device ends before the volume does.
                 (Ok(_), Rest::Some(rest)) => {
@@ -181,7 +214,7 @@ impl DiskLane {
             zero::Next::Again => {
                 let next = zero.op(&self.data, &self.zeroes);
                 self.jobs[id] = Some(Job { what: What::Zero(zero), ..job });
-                hub.port.submit(token(id), next);
+                self.run(hub, token(id), next);
             }
             zero::Next::Over(result) => {
                 self.end(hub, id, job, None, result);

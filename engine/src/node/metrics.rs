@@ -126,6 +126,8 @@ pub struct Metrics {
     pub polls_lost: u64,
     /// Completions reaped.
     pub completions: u64,
+    /// Events told to the replica.
+    pub events: u64,
 }
 
 impl Metrics {
@@ -152,6 +154,7 @@ impl Metrics {
             "polls_won": self.polls_won,
             "polls_lost": self.polls_lost,
             "completions": self.completions,
+            "events": self.events,
             "reactor_cpu_ns": cpu_ns,
         })
     }

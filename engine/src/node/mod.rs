@@ -51,7 +51,7 @@ fn abort_on_panic() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         before(panic);
-        eprintln!("lockstep-engine: this is a bug; the process ends so that nothing goes wrong");
+        tracing::error!("this is a bug of the engine; the process ends so that nothing goes wrong");
         std::process::abort();
     }));
 }

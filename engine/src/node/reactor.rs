@@ -24,6 +24,8 @@ use std::time::Duration;
 const STOP: CmdId = CmdId(0);
 /// Time for last answers to leave after the replica has stopped.
 const LAST_WORDS: Span = Span::millis(500);
+/// Longest orderly stop after a signal; the peer may be gone for ever.
+const STOP_MOST: Span = Span::millis(10_000);
 /// Looks for completions between two looks at the clock while polling.
 const LOOKS: u32 = 32;
 
@@ -39,7 +41,9 @@ pub struct Reactor {
     pub signals: File,
     pub poller: Poller,
     pub reaped: Vec<Done>,
+    pub events: u64,
     pub stop_by: Option<Tick>,
+    pub give_up_at: Option<Tick>,
 }
 
 impl Reactor {
@@ -48,6 +52,9 @@ impl Reactor {
         self.listen_for_signals();
         self.work();
         while !self.is_over() {
+            if self.give_up_at.is_some_and(|at| at <= self.hub.now) {
+                return Err(StartError::NotStopped);
+            }
             self.wait()?;
             self.turn();
         }
@@ -79,6 +86,8 @@ impl Reactor {
         self.reaped = reaped;
         self.wake_lanes();
         self.work();
+        self.hub.metrics.events += self.events;
+        self.poller.load(std::mem::take(&mut self.events));
     }
 
     fn dispatch(&mut self, done: Done) {
@@ -89,13 +98,22 @@ impl Reactor {
             lane::CLIENT => self.clients.done(hub, done),
             lane::PEER => self.peer.done(hub, done),
             lane::ADMIN => self.admin.done(hub, done),
-            _ => {
-                tracing::info!("stop signal received");
-                let (cmd, what) = (STOP, Command::Shutdown);
-                hub.events.push_back(Event::Command { cmd, what });
-                self.listen_for_signals();
-            }
+            _ => self.stop_signal(),
         }
+    }
+
+    /// The first stop signal asks for an orderly stop; one that takes too long, and a second
+    /// signal, end the process like a crash, which is safe and only costs a comparison later.
+    fn stop_signal(&mut self) {
+        if self.give_up_at.is_some() {
+            self.give_up_at = Some(self.hub.now);
+            return;
+        }
+        tracing::info!("stop signal received");
+        self.give_up_at = Some(self.hub.now.after(STOP_MOST));
+        let (cmd, what) = (STOP, Command::Shutdown);
+        self.hub.events.push_back(Event::Command { cmd, what });
+        self.listen_for_signals();
     }
 
     fn wake_lanes(&mut self) {
@@ -120,6 +138,7 @@ impl Reactor {
     fn work(&mut self) {
         loop {
             while let Some(event) = self.hub.events.pop_front() {
+                self.events += 1;
                 self.replica.handle(event, self.hub.now);
                 while let Some(action) = self.replica.poll_action() {
                     self.carry_out(action);
@@ -128,6 +147,13 @@ impl Reactor {
             self.disk.retry_waiting(&mut self.hub);
             self.clients.flush(&mut self.hub);
             self.peer.flush(&mut self.hub);
+            if self.disk.has_aside() && self.hub.events.is_empty() {
+                // A ring that fails says so at the next wait.
+                if self.hub.port.ring.submit().is_err() {
+                    break;
+                }
+                self.disk.run_aside(&mut self.hub);
+            }
             if self.hub.events.is_empty() {
                 break;
             }
@@ -179,7 +205,7 @@ impl Reactor {
 
     fn deadline(&self) -> Option<Tick> {
         let lanes = [self.clients.deadline(), self.peer.deadline(), self.admin.deadline()];
-        let own = [self.replica.deadline(), self.stop_by];
+        let own = [self.replica.deadline(), self.stop_by, self.give_up_at];
         lanes.into_iter().chain(own).flatten().min()
     }
 
@@ -195,7 +221,7 @@ impl Reactor {
             return Ok(());
         }
         let began = self.hub.now;
-        if window > Span(0) {
+        if window > Span(0) && self.poller.is_calm() {
             self.hub.port.ring.submit().map_err(failed)?;
             if self.poll(began.after(window.min(limit.unwrap_or(window)))) {
                 return self.hub.port.ring.submit().map_err(failed);

@@ -18,12 +18,12 @@ use crate::config::EngineConfig;
 use crate::device::Device;
 use crate::error::StartError;
 use crate::format::superblock::Superblock;
-use crate::replica::Replica;
 use crate::replica::settings::Settings;
+use crate::replica::{OpenRefused, Replica};
 use crate::units::{BootId, NodeId, StartId};
 use crate::uring::buffers::Arena;
 use crate::uring::{File, Ring, sys};
-use crate::wire::greeting::{GreetingConfig, Key};
+use crate::wire::greeting::{GreetingConfig, Key, KeyError};
 use lockstep_nbd::protocol::Export;
 use std::collections::VecDeque;
 use std::io;
@@ -49,8 +49,9 @@ pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
         intent_idle: config.intent_idle,
         times: config.times,
     };
-    let replica = Replica::open(settings, recovered, hub.now)
-        .map_err(|refused| StartError::Unopenable { refused })?;
+    let replica = Replica::open(settings, recovered, hub.now).map_err(|refused| match refused {
+        OpenRefused::EmptyVolume => StartError::EmptyVolume { path: meta.path().to_path_buf() },
+    })?;
     let data_file = adopt(&mut hub, &data)?;
     let meta_file = adopt(&mut hub, &meta)?;
     let zeroes = hub.bufs.pools.internal.take().expect("the pool is fresh");
@@ -70,7 +71,6 @@ pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
         generation = %sb.generation,
         "engine is up"
     );
-    let (reaped, stop_by) = (Vec::new(), None);
     Ok(Reactor {
         hub,
         replica,
@@ -81,8 +81,10 @@ pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
         admin,
         signals,
         poller,
-        reaped,
-        stop_by,
+        reaped: Vec::new(),
+        events: 0,
+        stop_by: None,
+        give_up_at: None,
     })
 }
 
@@ -161,8 +163,8 @@ fn open_clients(
     for address in &config.clients.tcp {
         sockets.push((listen::tcp("clients.tcp", *address)?, true));
     }
-    let export =
-        Export::new(&config.volume.name, sb.size).map_err(|error| StartError::Export { error })?;
+    let export = Export::new(&config.volume.name, sb.size)
+        .map_err(|error| StartError::Export { error: error.into() })?;
     let most = config.limits.connections;
     Ok(ClientLane::new(hub, export, data, regular, sockets, most))
 }
@@ -177,8 +179,9 @@ fn open_peer(
     let path = &config.link.key_file;
     let unreadable = |error| StartError::KeyUnreadable { path: path.clone(), error };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let key: Key =
-        text.parse().map_err(|error| StartError::KeyMalformed { path: path.clone(), error })?;
+    let malformed =
+        |error: KeyError| StartError::KeyMalformed { path: path.clone(), error: error.into() };
+    let key: Key = text.parse().map_err(malformed)?;
     let greeting = GreetingConfig {
         cluster: sb.cluster,
         group: sb.group,

@@ -7,7 +7,7 @@ use super::action::{Action, Answered, DropReason, Note, Refusal};
 use super::event::DiskError;
 use super::slab::Key;
 use super::state::{Kind, Op, Phase, Remote, Then};
-use crate::units::{DiskState, Role, Tick};
+use crate::units::{DiskState, Role};
 use crate::wire::message::ByeReason;
 
 impl Replica {
@@ -26,7 +26,6 @@ impl Replica {
             self.reply(leaving.cmd, Err(Refusal::Busy));
         }
         self.out.push_back(Action::Clients { open: false });
-        self.lease_until = Tick(0);
         self.dirty.dirty_hot();
         self.abort_client_flushes();
         self.fail_client_ops();

@@ -128,6 +128,8 @@ pub struct Replica {
     next_watch: Tick,
     /// The need that the daemon was last told of.
     announced: Option<crate::units::Need>,
+    /// Whether the daemon was last told of a valid lease.
+    announced_lease: bool,
 
     counters: Counters,
     out: VecDeque<Action>,
@@ -221,6 +223,7 @@ impl Replica {
             acked_at: now,
             next_watch: now,
             announced: None,
+            announced_lease: false,
             counters: Counters::default(),
             out: VecDeque::with_capacity(4 * CLIENT_OPS_MAX),
             pending: VecDeque::new(),

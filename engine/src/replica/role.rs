@@ -280,7 +280,6 @@ impl Replica {
         self.role = Role::Primary;
         self.disk = DiskState::UpToDate;
         self.silent = false;
-        self.lease_until = self.now;
         if self.mark.take().is_some() {
             self.out.push_back(Action::KeepMark { mark: None });
         }

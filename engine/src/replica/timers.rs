@@ -15,7 +15,7 @@ const WATCH: Span = Span::millis(500);
 impl Replica {
     /// The next time at which `Event::Wake` is wanted.
     pub fn deadline(&self) -> Option<Tick> {
-        let mut next = [None; 8];
+        let mut next = [None; 9];
         if let Some(link) = &self.link {
             next[0] = Some(link.next_ping);
             next[1] = Some(link.heard.after(self.set.times.link_dead));
@@ -28,6 +28,7 @@ impl Replica {
             next[6] = self.suspend_deadline();
         }
         next[7] = self.checkpoint_deadline();
+        next[8] = self.announced_lease.then_some(self.lease_until);
         next.into_iter().flatten().min()
     }
 
@@ -47,6 +48,11 @@ impl Replica {
             self.next_watch = self.now.after(WATCH);
             self.watch_acks();
             self.watch_sync_progress();
+        }
+        let leased = self.now < self.lease_until;
+        if leased != self.announced_lease {
+            self.announced_lease = leased;
+            self.out.push_back(Action::StatusChanged);
         }
         let need = self.need();
         if need != self.announced {

@@ -30,11 +30,15 @@ impl File {
     /// Ends both directions of a socket: every op on it completes soon. The descriptor closes
     /// with its last user. A socket that the peer has already reset needs nothing.
     pub fn shutdown(&self) {
-        match sys::shutdown(self.as_fd()) {
-            Ok(()) => {}
-            Err(gone) if gone.kind() == io::ErrorKind::NotConnected => {}
-            Err(other) => tracing::debug!(error = %other, "socket was not shut down"),
+        if let Err(error) = sys::shutdown(self.as_fd()) {
+            // Nothing else can be wrong with an open socket.
+            debug_assert_eq!(error.kind(), io::ErrorKind::NotConnected);
         }
+    }
+    /// Whether reads and writes never wait, so that a worker thread for them would cost more than
+    /// they do. A file system that does not tell counts as one that waits.
+    pub fn is_in_memory(&self) -> bool {
+        sys::is_in_memory(self.as_fd()).unwrap_or(false)
     }
     pub(super) fn place(&self) -> Option<u32> {
         self.handle.place.get()

@@ -204,6 +204,33 @@ pub fn shutdown(fd: BorrowedFd<'_>) -> io::Result<()> {
     check(unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) })
 }
 
+/// Whether the file lives in memory alone (tmpfs): reads and writes of it never wait.
+pub fn is_in_memory(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut found = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: fstatfs fills the whole structure when it succeeds, and only then it is read.
+    let kind = unsafe {
+        check(libc::fstatfs(fd.as_raw_fd(), found.as_mut_ptr()))?;
+        found.assume_init().f_type
+    };
+    Ok(kind == libc::TMPFS_MAGIC)
+}
+
+/// Reads at an offset, once.
+pub fn read_at(fd: BorrowedFd<'_>, into: &mut [u8], at: u64) -> io::Result<usize> {
+    let at = i64::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the pointer and length are those of a slice that is borrowed for the call.
+    let read = unsafe { libc::pread(fd.as_raw_fd(), into.as_mut_ptr().cast(), into.len(), at) };
+    usize::try_from(read).map_err(|_| io::Error::last_os_error())
+}
+
+/// Writes at an offset, once.
+pub fn write_at(fd: BorrowedFd<'_>, bytes: &[u8], at: u64) -> io::Result<usize> {
+    let at = i64::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the pointer and length are those of a slice that is borrowed for the call.
+    let written = unsafe { libc::pwrite(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), at) };
+    usize::try_from(written).map_err(|_| io::Error::last_os_error())
+}
+
 /// What `seek_extent` looks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Seek {

@@ -1,3 +1,5 @@
+//! The ring on real files and sockets; refused pushes; buffers.
+
 use super::buffers::{Arena, Pool};
 use super::*;
 use std::io::{Read, Write};

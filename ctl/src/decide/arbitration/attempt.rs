@@ -206,7 +206,8 @@ impl Decider {
         match open.transition {
             Transition::Create | Transition::Force | Transition::Close => true,
             Transition::Shrink => {
-                need == Some(Need::Shrink) || (quiet && self.claim.is_some() && !connected)
+                need == Some(Need::Shrink)
+                    || (quiet && self.claim.is_some() && !self.has_lease(now))
             }
             Transition::Grow => need == Some(Need::Grow) || Mutant::GrowWithoutNeed.on(),
             Transition::Takeover => {

@@ -8,7 +8,7 @@ use super::state::{Call, Phase, Purpose};
 use super::{Decider, GIVE_UP};
 use crate::decide::event::{StepId, Verb};
 use crate::decide::step::{EngineCommand, Refused, Step};
-use lockstep_engine::units::{LinkState, OpenAttempt, Role, Span, Status, Tick, VolumeRecord};
+use lockstep_engine::units::{OpenAttempt, Role, Status, Tick, VolumeRecord};
 
 /// The engine's word for "another role change is under way".
 const BUSY: &str = "busy";
@@ -111,7 +111,6 @@ impl Decider {
             }
             Purpose::Promote(record) => {
                 self.engine.promote = Default::default();
-                self.engine.promoted_at = Some(now);
                 self.stored_record(record);
                 if let Some(status) = &mut self.engine.status {
                     status.role = Role::Primary;
@@ -244,15 +243,5 @@ impl Decider {
             return self.wake_at(at);
         }
         self.command(Purpose::Learn(record), EngineCommand::Learn(record), now);
-    }
-
-    /// Whether link and engine were both seen for `span` without a session.
-    pub(super) fn link_down_for(&self, span: Span, now: Tick) -> Result<(), Tick> {
-        let Some(status) = &self.engine.status else { return Err(now.after(span)) };
-        if status.link != LinkState::Down {
-            return Err(now.after(span));
-        }
-        let at = self.link_heard(now).after(span);
-        if now >= at { Ok(()) } else { Err(at) }
     }
 }

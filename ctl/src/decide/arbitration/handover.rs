@@ -57,6 +57,10 @@ impl Decider {
                 if !self.owns(&record) {
                     return self.finish(Err(Refused::NotPrimary), now);
                 }
+                if let Some(open) = &mut self.open {
+                    open.held = false; // The stop that a release has stored is sent after all.
+                    return self.enter(Phase::Swap);
+                }
                 if self.engine.is_quiet() {
                     return self.enter(Phase::Demoted);
                 }
@@ -125,6 +129,9 @@ impl Decider {
         };
         if !self.owns(&record) {
             return self.finish(Err(Refused::NotPrimary), now);
+        }
+        if self.released == Some(record.version) {
+            return self.finish(Ok(()), now);
         }
         if !record.has_both() {
             return self.finish(Err(Refused::NotInSync), now);

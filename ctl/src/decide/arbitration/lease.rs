@@ -50,30 +50,36 @@ impl Decider {
         !growing && base.is_some_and(|record| self.owns(&record) && record.is_alone(self.me()))
     }
 
-    /// End of the lease. `None`: not needed, or the link is up and renews it. The engine tells of
-    /// no single answer, so while the link is up its status may be older than the lease; when the
-    /// link goes down, a status comes with the lease as it ends.
+    /// End of the lease. `None`: not needed, or the link renews it.
     pub(super) fn lease_until(&self) -> Option<Tick> {
-        if self.is_alone() {
+        // Right after growing, the last status is from before a lease was needed.
+        let grown = self
+            .engine
+            .status
+            .as_ref()
+            .is_some_and(|status| status.link == LinkState::Up && status.lease_until.is_none());
+        if self.is_alone() || grown || self.link_renews() {
             return None;
         }
-        // A promotion is only given while the peer is heard: it has this long to answer a ping.
-        let patience = self.times().link_dead;
         let link = match &self.engine.status {
-            Some(status) => {
-                let received = self.engine.received;
-                let fresh = self.engine.promoted_at.is_some_and(|at| received < at.after(patience));
-                let valid = |until: Tick| until > received || fresh;
-                if status.link == LinkState::Up && status.lease_until.is_none_or(valid) {
-                    return None;
-                }
-                status.lease_until.unwrap_or(Tick(0))
-            }
+            Some(status) => status.lease_until.unwrap_or(Tick(0)),
             None => self.engine.lease_until,
         };
-        let heartbeat = self.heartbeat_lease();
-        let promoted = self.engine.promoted_at.map(|at| at.after(patience));
-        Some(link.max(heartbeat).max(promoted.unwrap_or(Tick(0))))
+        Some(link.max(self.heartbeat_lease()))
+    }
+
+    /// Whether the peer answers pings. The engine tells when its lease ends and when it has one
+    /// again, not of every answer: what it said last holds as long as the link is up.
+    fn link_renews(&self) -> bool {
+        self.engine.status.as_ref().is_some_and(|status| {
+            let valid = |until: Tick| until > self.engine.received;
+            status.link == LinkState::Up && status.lease_until.is_some_and(valid)
+        })
+    }
+
+    /// Whether a primary with two members would have a lease now.
+    pub(super) fn has_lease(&self, now: Tick) -> bool {
+        self.link_renews() || now < self.heartbeat_lease()
     }
 
     /// Until when the peer's answers to heartbeats are good.

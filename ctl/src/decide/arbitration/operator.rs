@@ -124,7 +124,7 @@ impl Decider {
             self.finish(Err(Refused::ArbiterRolledBack), now);
             return false;
         }
-        if self.arbiter.fresh && self.open.is_none() {
+        if self.arbiter.fresh && self.open.as_ref().is_none_or(|open| open.held) {
             return true;
         }
         let Some(op) = &self.op else { return false };
@@ -299,7 +299,7 @@ impl Decider {
         }
     }
 
-    /// The arbiter does not answer an operator who forces: serve, and write the record when it does.
+    /// The arbiter does not answer an operator who forces: serve, write the record when it does.
     fn force_alone(&mut self, now: Tick) -> bool {
         let Some(open) = &self.open else { return self.enter(Phase::Check) };
         let stored = open.stored == super::attempt::Stored::Yes;

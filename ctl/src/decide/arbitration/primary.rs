@@ -82,9 +82,10 @@ impl Decider {
             let at = self.answers_over_at(now);
             return self.wake_at(at); // R13
         }
-        if base.has_both() && !self.peer_supports(now) {
+        if base.has_both() && !self.has_lease(now) {
             return self.shrink_first(&base, inputs, now);
         }
+        self.leaseless_since = None;
         if now < self.engine.promote.at {
             let at = self.engine.promote.at;
             return self.wake_at(at);
@@ -109,15 +110,12 @@ impl Decider {
         self.arbiter.failures > 0 && stored && base.is_alone(self.me())
     }
 
-    /// Whether the peer answers in some way: a primary with two members needs a lease (R13).
-    fn peer_supports(&self, now: Tick) -> bool {
-        self.engine.is_connected() || now < self.heartbeat_lease()
-    }
-
-    /// The peer is away: goes on alone before it serves, instead of serving without a lease.
+    /// The peer is away, or silent because it takes over: goes on alone before it serves, instead
+    /// of serving without a lease. The write decides who is first.
     fn shrink_first(&mut self, base: &Record, inputs: Inputs, now: Tick) {
-        let times = self.times();
-        if let Err(at) = self.link_down_for(times.link_dead.plus(times.grace), now) {
+        let patience = self.times().link_dead.plus(self.times().grace);
+        let at = self.leaseless_since.get_or_insert(now).after(patience);
+        if now < at {
             return self.wake_at(at);
         }
         if now < self.needs_at {

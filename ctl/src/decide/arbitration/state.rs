@@ -62,8 +62,6 @@ pub(super) struct EngineSide {
     pub lease_until: Tick,
     /// Last record of an engine that went away.
     pub record: Option<VolumeRecord>,
-    /// Last promotion that this decider has seen confirmed.
-    pub promoted_at: Option<Tick>,
     /// Commands that were refused are repeated no earlier, with doubling waits.
     pub learn: Backoff,
     pub promote: Backoff,

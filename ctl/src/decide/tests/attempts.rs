@@ -1,3 +1,5 @@
+//! Attempts (R4): stored before they are sent, closed by writing, whatever replies are lost.
+
 use super::toy::*;
 use crate::decide::arbitration::ArbiterView;
 use crate::decide::event::Verb;
@@ -5,7 +7,7 @@ use crate::decide::step::{Note, Refused};
 use lockstep_engine::units::{Epoch, Members, Role, Version};
 
 #[test]
-fn a_write_whose_reply_is_lost_is_recognised() {
+pub fn a_write_whose_reply_is_lost_is_recognised() {
     let mut world = World::serving(A);
     world.lose_replies = [true, false];
     world.link = false;
@@ -22,7 +24,7 @@ fn a_write_whose_reply_is_lost_is_recognised() {
 }
 
 #[test]
-fn a_write_that_lands_after_its_sender_restarted_is_closed() {
+pub fn a_write_that_lands_after_its_sender_restarted_is_closed() {
     let mut world = World::serving(A);
     world.slow = [true, false];
     world.link = false;
@@ -46,7 +48,7 @@ fn a_write_that_lands_after_its_sender_restarted_is_closed() {
 }
 
 #[test]
-fn a_read_of_the_old_version_closes_nothing() {
+pub fn a_read_of_the_old_version_closes_nothing() {
     let mut world = World::serving(A);
     world.slow = [true, false];
     world.link = false;
@@ -74,7 +76,7 @@ fn a_read_of_the_old_version_closes_nothing() {
 }
 
 #[test]
-fn a_restarted_engine_serves_again_after_a_read() {
+pub fn a_restarted_engine_serves_again_after_a_read() {
     let mut world = World::serving(A);
     let version = world.stored().version;
     world.engine_dies(A);
@@ -85,7 +87,7 @@ fn a_restarted_engine_serves_again_after_a_read() {
 }
 
 #[test]
-fn a_restarted_engine_with_two_members_waits_for_the_arbiter() {
+pub fn a_restarted_engine_with_two_members_waits_for_the_arbiter() {
     let mut world = World::serving(A);
     world.reach = [false; 2];
     world.engine_dies(A);
@@ -99,7 +101,7 @@ fn a_restarted_engine_with_two_members_waits_for_the_arbiter() {
 }
 
 #[test]
-fn a_restarted_engine_that_is_alone_needs_no_arbiter() {
+pub fn a_restarted_engine_that_is_alone_needs_no_arbiter() {
     let mut world = World::serving(A);
     world.link = false;
     world.run(4_000);
@@ -114,7 +116,7 @@ fn a_restarted_engine_that_is_alone_needs_no_arbiter() {
 }
 
 #[test]
-fn an_engine_that_restarts_without_its_peer_goes_on_alone_first() {
+pub fn an_engine_that_restarts_without_its_peer_goes_on_alone_first() {
     let mut world = World::serving(A);
     world.host_dies(B);
     world.engine_dies(A);
@@ -126,7 +128,7 @@ fn an_engine_that_restarts_without_its_peer_goes_on_alone_first() {
 }
 
 #[test]
-fn an_engine_that_dies_between_the_write_and_its_news_learns_it() {
+pub fn an_engine_that_dies_between_the_write_and_its_news_learns_it() {
     let mut world = World::serving(A);
     world.lose_replies = [true, false];
     world.link = false;
@@ -142,7 +144,7 @@ fn an_engine_that_dies_between_the_write_and_its_news_learns_it() {
 }
 
 #[test]
-fn a_move_whose_outcome_is_unknown_keeps_the_engine_demoted() {
+pub fn a_move_whose_outcome_is_unknown_keeps_the_engine_demoted() {
     let mut world = World::serving(A);
     world.slow = [true, false];
     let request = world.ask(A, Verb::Move);
@@ -163,7 +165,7 @@ fn a_move_whose_outcome_is_unknown_keeps_the_engine_demoted() {
 }
 
 #[test]
-fn a_stop_that_was_under_way_is_finished_after_a_restart() {
+pub fn a_stop_that_was_under_way_is_finished_after_a_restart() {
     let mut world = World::serving(A);
     world.reach = [true, true];
     world.ask(A, Verb::Stop);
@@ -186,7 +188,7 @@ fn a_stop_that_was_under_way_is_finished_after_a_restart() {
 }
 
 #[test]
-fn a_rolled_back_arbiter_gets_no_writes() {
+pub fn a_rolled_back_arbiter_gets_no_writes() {
     let mut world = World::serving(A);
     let version = world.stored().version;
     world.link = false;
@@ -210,7 +212,7 @@ fn a_rolled_back_arbiter_gets_no_writes() {
 }
 
 #[test]
-fn a_deleted_record_is_a_rollback() {
+pub fn a_deleted_record_is_a_rollback() {
     let mut world = World::serving(A);
     world.arbiter = None;
     world.run(15_000);

@@ -21,7 +21,7 @@ impl Dice {
 fn upset(world: &mut World, dice: &mut Dice) {
     let node = if dice.roll(2) == 0 { A } else { B };
     let index = usize::from(node == B);
-    match dice.roll(20) {
+    match dice.roll(22) {
         0 => world.link = false,
         1 | 2 => world.link = true,
         3 => world.beats = false,
@@ -40,6 +40,8 @@ fn upset(world: &mut World, dice: &mut Dice) {
         16 => drop(world.ask(node, Verb::Move)),
         17 => drop(world.ask(node, Verb::Takeover)),
         18 => drop(world.ask(node, Verb::Stop)),
+        19 => drop(world.ask(node, Verb::Release)),
+        20 => drop(world.ask(node, Verb::Start { without_peer: false })),
         _ => {
             if !world.requests.is_empty() {
                 let count = u64::try_from(world.requests.len()).unwrap();

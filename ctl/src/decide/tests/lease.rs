@@ -1,15 +1,17 @@
+//! Leases and the fast fence (R13).
+
 use super::toy::*;
 use crate::decide::step::Note;
 use lockstep_engine::units::{Members, Role};
 
 #[test]
-fn the_lease_ends_in_one_fast_fence() {
+pub fn the_lease_ends_in_one_fast_fence() {
     let mut world = World::serving(A);
     world.reach = [false; 2];
     world.link = false;
     world.beats = false;
     let cut = world.ms;
-    while world.role(A) == Role::Primary {
+    while world.role(A) == Role::Primary && world.ms < cut + 20_000 {
         world.run(10);
     }
     let took = world.ms - cut;
@@ -21,7 +23,7 @@ fn the_lease_ends_in_one_fast_fence() {
 }
 
 #[test]
-fn a_fenced_owner_serves_again_when_peer_and_arbiter_are_back() {
+pub fn a_fenced_owner_serves_again_when_peer_and_arbiter_are_back() {
     let mut world = World::serving(A);
     world.reach = [false; 2];
     world.link = false;
@@ -39,7 +41,7 @@ fn a_fenced_owner_serves_again_when_peer_and_arbiter_are_back() {
 }
 
 #[test]
-fn a_fenced_owner_goes_on_alone_when_only_the_arbiter_is_back() {
+pub fn a_fenced_owner_goes_on_alone_when_only_the_arbiter_is_back() {
     let mut world = World::serving(A);
     world.reach = [false; 2];
     world.host_dies(B);
@@ -51,7 +53,7 @@ fn a_fenced_owner_goes_on_alone_when_only_the_arbiter_is_back() {
 }
 
 #[test]
-fn heartbeats_alone_carry_the_lease() {
+pub fn heartbeats_alone_carry_the_lease() {
     let mut world = World::serving(A);
     world.reach = [false; 2];
     world.link = false;
@@ -60,7 +62,7 @@ fn heartbeats_alone_carry_the_lease() {
 }
 
 #[test]
-fn a_sole_member_needs_no_lease() {
+pub fn a_sole_member_needs_no_lease() {
     let mut world = World::serving(A);
     world.link = false;
     world.beats = false;
@@ -72,11 +74,25 @@ fn a_sole_member_needs_no_lease() {
 }
 
 #[test]
-fn an_engine_that_died_while_serving_is_fenced_by_its_daemon_too() {
+pub fn an_engine_that_died_while_serving_is_fenced_by_its_daemon_too() {
     let mut world = World::serving(A);
     world.beats = false;
     world.reach = [false; 2];
     world.engine_dies(A);
     world.run(10_000);
     assert!(world.notes.contains(&(A, Note::FastFence)));
+}
+
+#[test]
+pub fn a_quiet_group_costs_a_probe_now_and_then() {
+    let mut world = World::serving(A);
+    world.run(10_000);
+    for reach in [true, false] {
+        world.reach = [reach; 2];
+        let before = world.steps;
+        world.run(600_000);
+        let steps = world.steps - before;
+        assert!((100..200).contains(&steps), "{steps} steps in ten minutes");
+    }
+    assert_eq!(world.role(A), Role::Primary);
 }

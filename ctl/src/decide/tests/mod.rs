@@ -3,6 +3,8 @@
 mod attempts;
 mod chaos;
 mod lease;
+#[cfg(lockstep_mutants)]
+mod mutants;
 mod race;
 mod takeover;
 mod toy;

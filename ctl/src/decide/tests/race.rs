@@ -72,7 +72,7 @@ fn explore(world: &World, depth: u32, ends: &mut u32) {
 }
 
 #[test]
-fn exactly_one_of_shrink_and_takeover_wins() {
+pub fn exactly_one_of_shrink_and_takeover_wins() {
     let world = both_on_the_way();
     let writes: Vec<_> = world.requests.iter().filter(|r| r.next.is_some()).collect();
     assert!(writes.iter().any(|r| r.node == A) && writes.iter().any(|r| r.node == B));
@@ -82,7 +82,7 @@ fn exactly_one_of_shrink_and_takeover_wins() {
 }
 
 #[test]
-fn a_takeover_that_lands_after_its_daemon_restarted_does_not_make_two() {
+pub fn a_takeover_that_lands_after_its_daemon_restarted_does_not_make_two() {
     for restart_a in [false, true] {
         let mut world = both_on_the_way();
         let takeover = world.requests.iter().position(|r| r.node == B && r.next.is_some());

@@ -25,6 +25,7 @@ const BEAT: u64 = 250;
 #[derive(Clone)]
 pub struct Node {
     pub decider: Option<Decider>,
+    pub daemon: u128,
     pub engine: Status,
     pub engine_up: bool,
     pub inbox: VecDeque<Event>,
@@ -39,6 +40,8 @@ pub struct Node {
 #[derive(Clone, Debug)]
 pub struct Request {
     pub node: NodeId,
+    /// Daemon that sent it: its reply reaches no other.
+    pub daemon: u128,
     pub id: StepId,
     pub expected: Option<Version>,
     pub next: Option<Record>,
@@ -66,6 +69,8 @@ pub struct World {
     pub auto: bool,
     /// Number of the last acknowledged write.
     pub acked: u64,
+    /// Steps that the deciders asked for.
+    pub steps: u64,
     asked: u64,
     starts: u128,
 }
@@ -157,6 +162,7 @@ impl World {
     pub fn new() -> World {
         let node = |node| Node {
             decider: None,
+            daemon: 0,
             engine: blank(node),
             engine_up: true,
             inbox: VecDeque::new(),
@@ -182,6 +188,7 @@ impl World {
             link_cut_at: 0,
             auto: false,
             acked: 0,
+            steps: 0,
             asked: 0,
             starts: 100,
         };
@@ -221,8 +228,9 @@ impl World {
             heartbeats_from: at(self.ms),
             auto_takeover: self.auto,
         };
-        let now = at(self.ms);
+        let (now, daemon) = (at(self.ms), self.starts);
         let this = self.node(node);
+        this.daemon = daemon;
         this.decider = Some(Decider::new(settings, now));
         this.answering = true;
         this.inbox.clear();
@@ -399,10 +407,12 @@ impl World {
         let mut moved = false;
         while let Some(step) = self.node(node).decider.as_mut().and_then(Decider::poll_step) {
             moved = true;
+            self.steps += 1;
             match step {
                 Step::Engine { id, command } => self.command(node, id, command),
                 Step::Read { id } => {
-                    self.requests.push(Request { node, id, expected: None, next: None });
+                    let daemon = self.node(node).daemon;
+                    self.requests.push(Request { node, daemon, id, expected: None, next: None });
                 }
                 Step::Swap { id, expected, next } => {
                     assert_eq!(Record::decode(&next.encode().unwrap()), Ok(next.clone()));
@@ -412,7 +422,8 @@ impl World {
                     let stored = engine.attempts.iter().any(|a| a.expected.0 == version);
                     let has = engine.record.is_some_and(|seen| seen.version.0 > version);
                     assert!(stored || has || !self.nodes[slot(node)].engine_up, "R4: not stored");
-                    self.requests.push(Request { node, id, expected, next: Some(next) });
+                    let (daemon, next) = (self.node(node).daemon, Some(next));
+                    self.requests.push(Request { node, daemon, id, expected, next });
                 }
                 Step::AnswerHeartbeats(answering) => self.node(node).answering = answering,
                 Step::AnnounceRelease(_) => {}
@@ -436,7 +447,8 @@ impl World {
 
     /// One request takes effect, in any order that a test likes, and is replied to.
     pub fn apply(&mut self, index: usize) {
-        let Request { node, id, expected, next } = self.requests.remove(index);
+        let Request { node, daemon, id, expected, next } = self.requests.remove(index);
+        let heard = self.nodes[slot(node)].daemon == daemon;
         let reach = self.reach[slot(node)];
         let Some(next) = next else {
             let result = match (&self.arbiter, reach) {
@@ -444,7 +456,9 @@ impl World {
                 (Some(record), true) => ReadResult::Found(record.clone()),
                 (None, true) => ReadResult::Absent,
             };
-            self.node(node).inbox.push_back(Event::ArbiterRead { id, result });
+            if heard {
+                self.node(node).inbox.push_back(Event::ArbiterRead { id, result });
+            }
             return;
         };
         let result = if !reach {
@@ -460,7 +474,7 @@ impl World {
                 None => SwapResult::Unknown,
             }
         };
-        if !self.lose_replies[slot(node)] {
+        if heard && !self.lose_replies[slot(node)] {
             self.node(node).inbox.push_back(Event::ArbiterSwapped { id, result });
         }
     }
@@ -558,7 +572,8 @@ impl World {
                 }
             }
             let shown = Status { peer_heard: None, pong_sent: None, ..engine.clone() };
-            let shown = Status { lease_until: None, ..shown };
+            let valid = engine.lease_until.filter(|until| *until > now).map(|_| Tick(1));
+            let shown = Status { lease_until: valid, ..shown };
             if this.decider.is_some() && this.last_sent.as_ref() != Some(&shown) {
                 this.last_sent = Some(shown);
                 this.inbox.push_back(Event::Engine(Box::new(engine.clone())));

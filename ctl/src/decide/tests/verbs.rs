@@ -1,3 +1,5 @@
+//! Every verb of an operator, to its one reply.
+
 use super::toy::*;
 use crate::decide::event::Verb;
 use crate::decide::step::{Note, Refused, Waiting};
@@ -8,7 +10,7 @@ use lockstep_engine::units::{
 const START: Verb = Verb::Start { without_peer: false };
 
 #[test]
-fn create_writes_the_first_record_and_refuses_a_second() {
+pub fn create_writes_the_first_record_and_refuses_a_second() {
     let mut world = World::new();
     world.run(500);
     let refused = world.ask(A, START);
@@ -27,7 +29,7 @@ fn create_writes_the_first_record_and_refuses_a_second() {
 }
 
 #[test]
-fn a_lost_race_to_create_is_refused() {
+pub fn a_lost_race_to_create_is_refused() {
     let mut world = World::new();
     world.run(500);
     world.slow = [true; 2];
@@ -42,7 +44,7 @@ fn a_lost_race_to_create_is_refused() {
 }
 
 #[test]
-fn start_keeps_both_members_while_the_peer_is_connected() {
+pub fn start_keeps_both_members_while_the_peer_is_connected() {
     let mut world = World::stopped(true);
     let request = world.ask(A, START);
     world.run(500);
@@ -57,7 +59,7 @@ fn start_keeps_both_members_while_the_peer_is_connected() {
 }
 
 #[test]
-fn start_waits_until_the_intent_regions_are_equal() {
+pub fn start_waits_until_the_intent_regions_are_equal() {
     let mut world = World::stopped(true);
     world.node(A).engine.reconcile_pending = true;
     let request = world.ask(A, START);
@@ -71,7 +73,7 @@ fn start_waits_until_the_intent_regions_are_equal() {
 }
 
 #[test]
-fn start_refuses_a_stale_or_bad_copy() {
+pub fn start_refuses_a_stale_or_bad_copy() {
     let mut world = World::stopped(false);
     let stale = world.ask(B, START);
     world.run(500);
@@ -83,7 +85,7 @@ fn start_refuses_a_stale_or_bad_copy() {
 }
 
 #[test]
-fn start_alone_waits_for_the_boot_grace() {
+pub fn start_alone_waits_for_the_boot_grace() {
     let mut world = World::serving(A);
     world.host_dies(B);
     world.host_dies(A);
@@ -104,7 +106,7 @@ fn start_alone_waits_for_the_boot_grace() {
 }
 
 #[test]
-fn an_operator_may_waive_the_boot_grace() {
+pub fn an_operator_may_waive_the_boot_grace() {
     let mut world = World::serving(A);
     world.host_dies(B);
     world.host_dies(A);
@@ -117,7 +119,7 @@ fn an_operator_may_waive_the_boot_grace() {
 }
 
 #[test]
-fn a_heartbeat_starts_the_boot_grace_again() {
+pub fn a_heartbeat_starts_the_boot_grace_again() {
     let mut world = World::serving(A);
     world.host_dies(A);
     world.link = false;
@@ -134,7 +136,7 @@ fn a_heartbeat_starts_the_boot_grace_again() {
 }
 
 #[test]
-fn a_holder_of_the_mark_starts_alone_without_grace() {
+pub fn a_holder_of_the_mark_starts_alone_without_grace() {
     let mut world = World::serving(A);
     let stop = world.ask(A, Verb::Stop);
     world.run(500);
@@ -148,7 +150,7 @@ fn a_holder_of_the_mark_starts_alone_without_grace() {
 }
 
 #[test]
-fn stop_leaves_nobody_primary() {
+pub fn stop_leaves_nobody_primary() {
     let mut world = World::serving(A);
     let elsewhere = world.ask(B, Verb::Stop);
     let request = world.ask(A, Verb::Stop);
@@ -162,7 +164,7 @@ fn stop_leaves_nobody_primary() {
 }
 
 #[test]
-fn move_hands_over_and_back() {
+pub fn move_hands_over_and_back() {
     let mut world = World::serving(A);
     for (from, to) in [(A, B), (B, A), (A, B)] {
         let epoch = world.stored().epoch;
@@ -176,7 +178,7 @@ fn move_hands_over_and_back() {
 }
 
 #[test]
-fn move_is_refused_while_the_copies_differ() {
+pub fn move_is_refused_while_the_copies_differ() {
     let mut world = World::serving(A);
     world.link = false;
     world.run(4_000);
@@ -189,7 +191,7 @@ fn move_is_refused_while_the_copies_differ() {
 }
 
 #[test]
-fn a_move_that_the_peer_cannot_accept_comes_back() {
+pub fn a_move_that_the_peer_cannot_accept_comes_back() {
     let mut world = World::serving(A);
     world.node(B).refuse_promote = Some("bad-disk");
     let request = world.ask(A, Verb::Move);
@@ -200,7 +202,7 @@ fn a_move_that_the_peer_cannot_accept_comes_back() {
 }
 
 #[test]
-fn a_move_without_arbiter_leaves_the_primary_serving() {
+pub fn a_move_without_arbiter_leaves_the_primary_serving() {
     let mut world = World::serving(A);
     world.reach = [false; 2];
     let request = world.ask(A, Verb::Move);
@@ -210,7 +212,7 @@ fn a_move_without_arbiter_leaves_the_primary_serving() {
 }
 
 #[test]
-fn a_second_request_is_refused_while_one_is_under_way() {
+pub fn a_second_request_is_refused_while_one_is_under_way() {
     let mut world = World::serving(A);
     world.reach = [false; 2];
     world.ask(A, Verb::Stop);
@@ -220,7 +222,7 @@ fn a_second_request_is_refused_while_one_is_under_way() {
 }
 
 #[test]
-fn a_request_without_an_engine_is_refused() {
+pub fn a_request_without_an_engine_is_refused() {
     let mut world = World::serving(A);
     world.engine_dies(A);
     world.run(100);
@@ -230,7 +232,7 @@ fn a_request_without_an_engine_is_refused() {
 }
 
 #[test]
-fn force_makes_a_stale_copy_the_truth_through_the_arbiter() {
+pub fn force_makes_a_stale_copy_the_truth_through_the_arbiter() {
     let mut world = World::serving(A);
     world.link = false;
     world.run(5_000);
@@ -250,7 +252,7 @@ fn force_makes_a_stale_copy_the_truth_through_the_arbiter() {
 }
 
 #[test]
-fn force_without_an_arbiter_serves_and_is_written_down_later() {
+pub fn force_without_an_arbiter_serves_and_is_written_down_later() {
     let mut world = World::serving(A);
     world.host_dies(A);
     world.reach = [false; 2];
@@ -267,7 +269,7 @@ fn force_without_an_arbiter_serves_and_is_written_down_later() {
 }
 
 #[test]
-fn force_survives_a_restart_of_the_daemon_before_the_arbiter_is_back() {
+pub fn force_survives_a_restart_of_the_daemon_before_the_arbiter_is_back() {
     let mut world = World::serving(A);
     world.host_dies(A);
     world.reach = [false; 2];
@@ -284,7 +286,7 @@ fn force_survives_a_restart_of_the_daemon_before_the_arbiter_is_back() {
 }
 
 #[test]
-fn a_released_group_is_taken_over_at_once() {
+pub fn a_released_group_is_taken_over_at_once() {
     let mut world = World::serving(A);
     let request = world.ask(A, Verb::Release);
     world.run(500);
@@ -301,7 +303,7 @@ fn a_released_group_is_taken_over_at_once() {
 }
 
 #[test]
-fn a_release_outlives_a_restart_of_the_daemon() {
+pub fn a_release_outlives_a_restart_of_the_daemon() {
     let mut world = World::serving(A);
     world.reach = [false, true];
     world.ask(A, Verb::Release);
@@ -316,7 +318,7 @@ fn a_release_outlives_a_restart_of_the_daemon() {
 }
 
 #[test]
-fn a_release_can_be_taken_back_by_starting_here() {
+pub fn a_release_can_be_taken_back_by_starting_here() {
     let mut world = World::serving(A);
     world.ask(A, Verb::Release);
     world.run(1_000);
@@ -328,7 +330,7 @@ fn a_release_can_be_taken_back_by_starting_here() {
 }
 
 #[test]
-fn a_failed_disk_is_handed_over() {
+pub fn a_failed_disk_is_handed_over() {
     let mut world = World::serving(A);
     world.auto = true;
     world.daemon_starts(B);
@@ -340,7 +342,7 @@ fn a_failed_disk_is_handed_over() {
 }
 
 #[test]
-fn an_owner_that_rebooted_does_not_resume_and_lets_the_peer_take_over() {
+pub fn an_owner_that_rebooted_does_not_resume_and_lets_the_peer_take_over() {
     let mut world = World::serving(A);
     world.host_dies(A);
     world.run(500);
@@ -356,7 +358,7 @@ fn an_owner_that_rebooted_does_not_resume_and_lets_the_peer_take_over() {
 }
 
 #[test]
-fn an_owner_that_rebooted_is_started_by_its_operator() {
+pub fn an_owner_that_rebooted_is_started_by_its_operator() {
     let mut world = World::serving(A);
     world.host_dies(A);
     world.run(500);
@@ -367,4 +369,38 @@ fn an_owner_that_rebooted_is_started_by_its_operator() {
     assert_eq!(world.answer(request), Some(Ok(())));
     assert_eq!((world.role(A), world.members()), (Role::Primary, Members::BOTH));
     assert_ne!(world.node(A).engine.primary_boot, BootId::NONE);
+}
+
+#[test]
+pub fn move_demotes_before_it_writes() {
+    let mut world = World::serving(A);
+    world.slow = [true, false];
+    world.ask(A, Verb::Move);
+    for _ in 0..50 {
+        if world.requests.iter().any(|request| request.next.is_some()) {
+            break;
+        }
+        while let Some(read) = world.requests.iter().position(|r| r.next.is_none()) {
+            world.apply(read);
+        }
+        world.run(10);
+    }
+    assert_eq!(world.role(A), Role::Secondary);
+}
+
+#[test]
+pub fn a_released_group_can_be_stopped() {
+    let mut world = World::serving(A);
+    world.ask(A, Verb::Release);
+    world.run(1_000);
+    let again = world.ask(A, Verb::Release);
+    world.run(100);
+    let moved = world.ask(A, Verb::Move);
+    world.run(500);
+    let stop = world.ask(A, Verb::Stop);
+    world.run(500);
+    assert_eq!(world.answer(again), Some(Ok(())));
+    assert_eq!(world.answer(moved), Some(Err(Refused::NotPrimary)));
+    assert_eq!(world.answer(stop), Some(Ok(())));
+    assert_eq!((world.stored().owner, world.decider(A).view().released), (None, None));
 }

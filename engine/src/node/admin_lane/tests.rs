@@ -1,3 +1,5 @@
+//! The admin language over real sockets, with a shell that only records.
+
 use super::super::rig;
 use super::*;
 use crate::replica::event::Command;

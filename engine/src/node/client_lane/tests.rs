@@ -1,3 +1,5 @@
+//! NBD clients over real sockets: cutting, batching, bad clients, closing.
+
 use super::super::rig;
 use super::*;
 use crate::replica::event::{BufId, Event, Request};

@@ -1,3 +1,5 @@
+//! Data and metadata on real files.
+
 use super::super::rig;
 use super::*;
 use std::fs::File as StdFile;

@@ -1,3 +1,5 @@
+//! Two lanes over real sockets: greeting, sessions, frames, strangers.
+
 use super::super::rig;
 use super::*;
 use crate::units::{BootId, ClusterId, Extent, GroupId, NodeId, StartId, VolumeId};
