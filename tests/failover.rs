@@ -105,6 +105,26 @@ fn a_takeover_after_the_death_of_the_primary_loses_no_acknowledged_write() {
 }
 
 #[test]
+fn a_dead_primary_is_replaced_without_an_operator_and_a_busy_one_is_not() {
+    let mut pair = Pair::in_sync(&Setup { auto: true, ..Setup::default() });
+    let load = pair.load(BLOCKS, STALL);
+    calm(&pair, &load);
+    // The daemon lives, so its heartbeats keep the other from taking over.
+    pair.nodes[A].kill_engine();
+    calm(&pair, &load);
+    pair.wait(A, "node a to serve again", |report| serves(report) && in_sync(report));
+    load.mark();
+    let since = Instant::now();
+    pair.nodes[A].kill();
+    pair.wait(B, "node b to take over", serves);
+    let decision = since.elapsed();
+    calm(&pair, &load);
+    told("primary killed, nobody there", Duration::ZERO, decision, load.seen().longest);
+    pair.nodes[A].start();
+    pair.judge(load, B);
+}
+
+#[test]
 fn a_killed_engine_of_the_primary_comes_back_and_serves_again() {
     let mut pair = Pair::in_sync(&Setup::default());
     let load = pair.load(BLOCKS, STALL);

@@ -44,11 +44,13 @@ pub struct Setup {
     pub times: Times,
     /// Each node in a network namespace of its own.
     pub spaces: bool,
+    /// Nodes take over without an operator.
+    pub auto: bool,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { size: 64 << 20, times: Times::DEFAULT, spaces: false }
+        Setup { size: 64 << 20, times: Times::DEFAULT, spaces: false, auto: false }
     }
 }
 
@@ -142,6 +144,7 @@ impl Pair {
                 peer: ports[1 - own],
                 size: setup.size,
                 times: setup.times,
+                auto: setup.auto,
                 space: spaces.as_ref().map(|spaces| spaces.names[own].clone()),
             };
             Node::make(id, place, bins.clone())

@@ -51,6 +51,7 @@ pub(super) struct Place {
     pub(super) peer: Ports,
     pub(super) size: u64,
     pub(super) times: Times,
+    pub(super) auto: bool,
     pub(super) space: Option<String>,
 }
 
@@ -216,7 +217,7 @@ impl Node {
         let path = |path: PathBuf| toml::Value::String(path.display().to_string());
         let ms = |span: Span| span.0 / 1_000_000;
         format!(
-            "node = \"{id}\"\nauto_takeover = false\nspawn_engine = true\nkey_file = {key}\n\
+            "node = \"{id}\"\nauto_takeover = {auto}\nspawn_engine = true\nkey_file = {key}\n\
              runtime_dir = {run}\nstate_dir = {state}\ndaemon_socket = {socket}\n\
              [cluster]\nid = \"{cluster}\"\nname = \"test\"\n\
              [group]\nid = \"{group}\"\nname = \"test\"\n\
@@ -228,6 +229,7 @@ impl Node {
              arbiter_attempt_ms = {attempt}\nlease_ms = {lease}\nfence_ms = {fence}\n\
              heartbeat_timeout_ms = {beats}\n",
             id = self.id,
+            auto = self.place.auto,
             key = path(self.place.key.clone()),
             run = path(self.dir().join("run")),
             state = path(self.dir().join("state")),
