@@ -7,4 +7,5 @@ pub mod fuzz_nbd;
 pub mod fuzz_wire;
 pub mod nbd_clients;
 pub mod nbd_memory;
+pub mod pair;
 pub mod sim;
