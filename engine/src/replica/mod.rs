@@ -168,6 +168,14 @@ impl Replica {
             // Everything is dirty; the log counts again once the bitmap says so on disk.
             replica.start_full_checkpoint();
         }
+        if replica.meta.get().disk == DiskState::Failed {
+            // Somebody has mended or replaced the device: what it holds is to be filled whole.
+            replica.disk = DiskState::Inconsistent;
+            replica.store(Then::DistrustStored, |sb| {
+                sb.disk = DiskState::Inconsistent;
+                sb.needs_full = true;
+            });
+        }
         replica.pump();
         Ok(replica)
     }

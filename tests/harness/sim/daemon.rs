@@ -296,7 +296,7 @@ impl World {
         step: StepId,
         command: EngineCommand,
     ) {
-        if !self.host(node).engine.as_ref().is_some_and(|e| e.run == engine) {
+        if self.host(node).engine.as_ref().is_none_or(|e| e.run != engine) {
             return;
         }
         let what = match command {
