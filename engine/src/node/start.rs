@@ -89,7 +89,7 @@ pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
 }
 
 fn build_id() -> String {
-    env!("CARGO_PKG_VERSION").to_string()
+    lockstep_nbd::BUILD_ID.to_string()
 }
 
 fn open_devices(config: &EngineConfig) -> Result<(Device, Device), StartError> {
