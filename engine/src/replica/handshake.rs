@@ -407,6 +407,25 @@ impl Replica {
         }
     }
 
+    /// The device at hand is not the one that was left: it must be filled whole, and from then on
+    /// it is ours. Its tail is written only after that is stored, or a crash would trust it.
+    pub(super) fn distrust_device(&mut self, tail_life: u64, serial: String) {
+        self.note(Note::DiskSwapped);
+        self.disk = DiskState::Inconsistent;
+        let life = self.meta.get().life.max(tail_life);
+        self.store(Then::SwapStored { life }, |sb| {
+            sb.disk = DiskState::Inconsistent;
+            sb.needs_full = true;
+            sb.serial = serial;
+        });
+    }
+
+    pub(super) fn bind_device(&mut self, life: u64) {
+        self.advance_life(life + 1);
+        self.advance_life(life + 2);
+        self.say_hello();
+    }
+
     /// A resumed or new copy is not the one that the metadata describes (R21): it must be filled
     /// whole. A primary that finds out stops answering.
     pub(super) fn distrust(&mut self, heard: Option<u64>) {

@@ -30,7 +30,7 @@ mod verify;
 mod write;
 
 use crate::format::layout::Layout;
-use crate::format::recover::{Recovered, TailVerdict};
+use crate::format::recover::{Recovered, SwapReason, TailVerdict};
 use crate::limits::{CLIENT_OPS_MAX, INTERNAL_BUFS, SYNC_OPS_MAX};
 use crate::units::{
     Counters, DiskState, Epoch, InSyncMark, NodeId, Role, Session, Tick, VolumeRecord,
@@ -153,9 +153,14 @@ impl Replica {
             return Err(OpenRefused::EmptyVolume);
         }
         let swapped = !matches!(recovered.tail, TailVerdict::Matches | TailVerdict::OneAhead);
+        let tail_life = match &recovered.tail {
+            TailVerdict::Swapped { reason: SwapReason::Life { tail, .. } } => *tail,
+            _ => 0,
+        };
+        let serial = recovered.device_serial.clone();
         let mut replica = Replica::assemble(settings, recovered, now);
         if swapped && !Mutant::TrustRestoredSnapshot.on() {
-            replica.distrust(None); // R21
+            replica.distrust_device(tail_life, serial); // R21
         }
         if replica.dirty.is_log_lost() {
             // Everything is dirty; the log counts again once the bitmap says so on disk.
@@ -376,6 +381,7 @@ impl Replica {
             Then::DemoteStored => self.demote_stored(),
             Then::StopStored => self.out.push_back(Action::Stopped),
             Then::DistrustStored => self.say_hello(),
+            Then::SwapStored { life } => self.bind_device(life),
         }
     }
 

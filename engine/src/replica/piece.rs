@@ -23,6 +23,7 @@ impl Replica {
             acks: 0,
             busy: false,
             failed: false,
+            lost: false,
         };
         let seq = self.next_seq();
         let key = self.ops.insert(Op { at, phase: Phase::Locking, seq, kind: Kind::Piece(piece) });
@@ -158,12 +159,23 @@ impl Replica {
         let Kind::Piece(piece) = op.kind else { return };
         assert!(!piece.busy, "a piece ended while its buffer was in use");
         self.bufs.push(piece.buf);
-        if piece.verify {
+        if piece.lost {
+            // What started it ended with the session.
+        } else if piece.verify {
             self.verify_piece_done();
         } else {
             self.sync_piece_done(op.at, !piece.failed);
         }
         self.unlock(op.at, key);
+    }
+
+    /// Pieces of an earlier resync end on their own and count for nothing.
+    pub(super) fn disown_pieces(&mut self) {
+        for key in self.ops.keys_where(|op| matches!(op.kind, Kind::Piece(_))) {
+            if let Some(Op { kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) {
+                piece.lost = true;
+            }
+        }
     }
 
     /// The session is gone: pieces end as soon as the disk and the hasher let go of them.
@@ -173,6 +185,7 @@ impl Replica {
                 continue;
             };
             piece.failed = true;
+            piece.lost = true;
             if !piece.busy && *phase == Phase::Running {
                 self.finish_piece(key);
             }

@@ -20,6 +20,7 @@ impl Replica {
         }
         self.round += 1;
         let generation = self.record.map_or(self.meta.get().generation, |r| r.generation);
+        self.disown_pieces();
         self.sync = Some(Sync {
             kind,
             paused: self.sync_paused && kind != SyncKind::Reconcile,

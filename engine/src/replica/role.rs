@@ -27,6 +27,9 @@ pub(super) struct Leaving {
     /// The process is to end.
     pub stop: bool,
     pub step: LeavingStep,
+    /// The checkpoint that retires everything has begun; an earlier one had to end first, because
+    /// its bitmap pages are on their way and count as clean already.
+    pub retiring: bool,
 }
 
 /// The steps, in order.
@@ -311,7 +314,7 @@ impl Replica {
             sync.paused = true;
         }
         self.verify = None;
-        self.leaving = Some(Leaving { cmd, stop, step: LeavingStep::Draining });
+        self.leaving = Some(Leaving { cmd, stop, step: LeavingStep::Draining, retiring: false });
         self.out.push_back(Action::StatusChanged);
     }
 
@@ -326,6 +329,10 @@ impl Replica {
                         && (self.peer_required() || self.stage.flushes());
                     self.start_flush(super::flush::FlushFor::Leaving, remote);
                 }
+            }
+            LeavingStep::Retiring if self.checkpoint.is_none() && !leaving.retiring => {
+                leaving.retiring = true;
+                self.start_full_checkpoint();
             }
             LeavingStep::Retiring if self.checkpoint.is_none() => {
                 leaving.step = LeavingStep::Storing;
@@ -347,8 +354,6 @@ impl Replica {
             return;
         }
         leaving.step = LeavingStep::Retiring;
-        self.checkpoint = None;
-        self.start_full_checkpoint();
     }
 
     /// The volume is handed over: both nodes hold everything, and this one keeps the proof.

@@ -312,6 +312,10 @@ impl Replica {
             self.dirty.bitmap.clear(at.blocks());
             self.recheck = true;
         }
+        if local == Local::Failed {
+            // What is here is unknown and the peer may have the new value: they differ.
+            self.mark_dirty(at);
+        }
         self.dirty.leave(at, reported, self.now);
         self.ops.remove(key);
         if let Some(buf) = buf {
