@@ -326,6 +326,7 @@ impl Replica {
         self.store(then, |sb| {
             sb.disk = DiskState::Inconsistent;
             sb.needs_full |= kind == SyncKind::Full;
+            sb.mark = None;
         });
     }
 
@@ -363,7 +364,9 @@ impl Replica {
             self.say_bye(ByeReason::Protocol);
             return;
         }
+        let boot = self.set.boot;
         self.store(Then::UpToDate { session, round }, |sb| {
+            sb.mark = Some(InSyncMark { generation, boot });
             enter_generation(sb, generation);
             sb.base = generation;
             sb.disk = DiskState::UpToDate;

@@ -47,7 +47,7 @@ use meta::Meta;
 use mutant::Mutant;
 use overlap::Overlap;
 use role::{Leaving, Promotion};
-use settings::Settings;
+use settings::{AckMode, Settings};
 use slab::{Key, Slab};
 use state::{Kind, Link, Op, Pending, Stage, Sync, Then, Verify};
 use std::collections::VecDeque;
@@ -72,6 +72,8 @@ pub struct Replica {
     adopting: bool,
     storing_life: Option<u64>,
     writing_life: u64,
+    /// The life counter that is durable in tail and superblock: what the peer may be told.
+    life_told: u64,
     next_life: Tick,
     dirty: Dirty,
     checkpoint: Option<Checkpoint>,
@@ -183,6 +185,7 @@ impl Replica {
             adopting: false,
             storing_life: None,
             writing_life: 0,
+            life_told: sb.life,
             next_life: now,
             dirty: Dirty::open(recovered.bitmap, recovered.log, layout, now),
             checkpoint: None,
@@ -191,7 +194,10 @@ impl Replica {
             disk: if sb.disk == DiskState::UpToDate { DiskState::Consistent } else { sb.disk },
             promotion: None,
             leaving: None,
-            mark: None,
+            mark: sb.mark.filter(|mark| {
+                // A reboot voids it, and so does a restart where reports come from memory (R42).
+                mark.boot == settings.boot && settings.ack == AckMode::Written
+            }),
             disk_failed: false,
             meta_failed: false,
             split_brain: false,
@@ -458,6 +464,13 @@ impl Replica {
             || self.meta.get().record.as_ref().is_some_and(names)
             || attempts.any(|attempt| names(&attempt.wanted))
             || matches!(self.stage, Stage::Growing(_))
+    }
+
+    /// Whether the peer is a member, in the record that is acted on or in the one on its way.
+    fn peer_is_member(&self) -> bool {
+        let names = |record: &VolumeRecord| record.members.contains(self.peer);
+        self.record.as_ref().is_some_and(names)
+            || self.meta.get().record.as_ref().is_some_and(names)
     }
 
     fn set_stage(&mut self, stage: Stage) {

@@ -3,11 +3,11 @@
 //! disk nor the hasher uses it.
 
 use super::Replica;
-use super::action::Action;
+use super::action::{Action, Note};
 use super::event::{BufId, DiskError};
 use super::ids::Waiter;
 use super::slab::Key;
-use super::state::{Kind, Op, Phase, Piece};
+use super::state::{Kind, Op, Phase, Piece, Stage};
 use crate::units::{BLOCK_BYTES, BlockIndex, Digest, Extent};
 use crate::wire::message::{Message, Status};
 
@@ -60,8 +60,12 @@ impl Replica {
         let session = link.session;
         let Some(Op { at, kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) else { return };
         let (at, buf) = (*at, BufId::internal(piece.buf));
+        let verify = piece.verify;
         if result.is_err() || piece.failed {
             self.fail_piece(key);
+            if let Err(error) = result {
+                self.piece_unreadable(error, verify);
+            }
             return;
         }
         if piece.digests {
@@ -72,6 +76,16 @@ impl Replica {
         piece.acks = 1;
         self.count_sent(at);
         self.send_payload(Message::SyncWrite { token: key.0, at }, Some(buf), 0);
+    }
+
+    /// What must be made equal can't be read here. A member whose copy reconciles nothing is of no
+    /// use as the primary; alone, the block waits for a write or for the disk.
+    fn piece_unreadable(&mut self, error: DiskError, verify: bool) {
+        if self.stage == Stage::Reconciling && !verify && self.peer_is_member() {
+            self.fail_disk(error);
+        } else {
+            self.note(Note::DiskFailed { errno: error.errno });
+        }
     }
 
     /// The disk or the hasher is done with the buffer and the piece is not wanted any more.

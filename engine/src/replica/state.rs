@@ -201,8 +201,10 @@ pub(super) struct Sync {
     pub write_both: bool,
     pub progress_at: Tick,
     pub remaining_at: u64,
-    /// A write of the target failed.
-    pub failed: bool,
+    /// Blocks done when the pass began: a pass that got nowhere is not repeated at once.
+    pub pass_done: u64,
+    /// The next pass starts then.
+    pub retry_at: Tick,
 }
 
 /// A verify under way.

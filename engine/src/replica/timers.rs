@@ -188,6 +188,7 @@ impl Replica {
     }
 
     pub(super) fn life_stored(&mut self, counter: u64) {
+        self.life_told = counter;
         self.send(Message::Life { counter });
         match self.storing_life {
             Some(wanted) if wanted > counter => self.write_tail(wanted),

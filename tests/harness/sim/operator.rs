@@ -135,8 +135,8 @@ impl World {
             .into_iter()
             .find(|node| self.good(*node) && self.members().contains(*node))
             .or_else(|| {
-                let outdated = |node: &NodeId| self.disk_state(*node) == Some(DiskState::Outdated);
-                both.into_iter().find(outdated)
+                let old = |node: &NodeId| self.disk_state(*node) == Some(DiskState::Outdated);
+                both.into_iter().find(|node| self.good(*node) || old(node))
             });
         if let Some(node) = best {
             self.operator(node, Verb::ForcePromote);
