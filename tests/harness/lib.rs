@@ -1,6 +1,7 @@
 //! The test harness.
 
 pub mod bins;
+pub mod engines;
 pub mod format_kit;
 pub mod fuzz_format;
 pub mod fuzz_nbd;
