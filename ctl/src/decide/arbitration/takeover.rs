@@ -11,7 +11,7 @@ use crate::decide::mutant::Mutant;
 use crate::decide::record::Record;
 use crate::decide::step::{EngineCommand, Note, Refused, Step, Waiting};
 use crate::decide::transition::{self, Inputs, Transition};
-use lockstep_engine::units::{DiskState, LinkState, Role, Tick, Version};
+use lockstep_engine::units::{LinkState, Role, Tick, Version};
 
 impl Decider {
     pub(super) fn heartbeat(&mut self, beat: PeerBeat, now: Tick) {
@@ -262,9 +262,7 @@ impl Decider {
         let ours = self.arbiter.fresh && self.owns(known) && known.has_both();
         let rests = status.role == Role::Secondary && status.attempts.is_empty();
         let same = status.record.is_some_and(|seen| seen.version == known.version);
-        let spoiled = status.needs_full
-            || !matches!(status.disk, DiskState::UpToDate | DiskState::Consistent);
-        let over = (rebooted && self.claim.is_none()) || spoiled;
+        let over = (rebooted && self.claim.is_none()) || self.engine.is_spoiled();
         if idle && over && ours && rests && same && self.released.is_none() {
             let version = known.version;
             self.claim = None;
