@@ -21,8 +21,11 @@ pub const CLIENT_OPS_MAX: usize = 512;
 /// Bytes of client write payload held at once.
 pub const CLIENT_BYTES_MAX: usize = 64 << 20;
 
-/// Writes of the peer that a secondary holds at once: the peer's own bound, plus its resync.
-pub const PEER_OPS_MAX: usize = CLIENT_OPS_MAX + SYNC_OPS_MAX;
+/// Runs of differing blocks that a piece of a resync sends; more are sent as one.
+pub const PIECE_RUNS_MAX: usize = 4;
+/// Writes of the peer that a secondary holds at once: the peer's own bound, plus its resync:
+/// 512 + 64 × 4 = 768.
+pub const PEER_OPS_MAX: usize = CLIENT_OPS_MAX + SYNC_OPS_MAX * PIECE_RUNS_MAX;
 
 /// Resync and verify pieces in flight at once, and so buffers of `PIECE_BYTES_MAX` that the shell
 /// gives to the replica for its own use: 16 MiB.

@@ -46,6 +46,7 @@ pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
         ack: config.ack,
         sync_digests: config.sync.digests,
         sync_window: config.sync.window,
+        sync_rate_max: config.sync.rate_max,
         intent_idle: config.intent_idle,
         times: config.times,
     };

@@ -8,6 +8,7 @@ use super::event::{BufId, DiskError};
 use super::ids::Waiter;
 use super::slab::Key;
 use super::state::{Kind, Op, Phase, Piece, Stage};
+use crate::limits::PIECE_RUNS_MAX;
 use crate::units::{BLOCK_BYTES, BlockIndex, Digest, Extent};
 use crate::wire::message::{Message, Status};
 
@@ -207,7 +208,8 @@ impl Replica {
     }
 }
 
-/// Runs of blocks whose digests differ. Missing digests of the peer count as different.
+/// Runs of blocks whose digests differ, or one that spans them when they are many: what the peer
+/// must hold at once is bounded. Missing digests of the peer count as different.
 fn differing_runs(mine: &[Digest], theirs: &[Digest], first: u64) -> Vec<Extent> {
     let mut runs: Vec<Extent> = Vec::new();
     for (index, digest) in mine.iter().enumerate() {
@@ -220,12 +222,26 @@ fn differing_runs(mine: &[Digest], theirs: &[Digest], first: u64) -> Vec<Extent>
             _ => runs.push(one),
         }
     }
+    if let (Some(first), Some(last)) = (runs.first(), runs.last())
+        && runs.len() > PIECE_RUNS_MAX
+    {
+        let len = u32::try_from(last.end() - first.offset).expect("a piece is small");
+        return vec![Extent::new(first.offset, len)];
+    }
     runs
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_runs_are_sent_as_one() {
+        let mine = [Digest([1; 16]); 11];
+        let theirs: Vec<Digest> = (0..11).map(|n| Digest([n % 2; 16])).collect();
+        let runs = differing_runs(&mine, &theirs, 0);
+        assert_eq!(runs, [Extent::of_blocks(BlockIndex(0), 11)]);
+    }
 
     #[test]
     fn runs_join_neighbours_and_take_missing_digests_as_different() {

@@ -9,7 +9,7 @@ use super::state::{Grow, Stage, Sync};
 use crate::limits::{
     PIECE_BLOCKS_MAX, SYNC_OPS_BUSY, SYNC_UNFLUSHED_BYTES_MAX, SYNC_UNFLUSHED_EXTENTS_MAX,
 };
-use crate::units::{BLOCK_BYTES, BlockIndex, Extent, Span};
+use crate::units::{BLOCK_BYTES, BlockIndex, Extent, Span, Tick};
 use crate::wire::message::{Message, SyncKind};
 
 /// A pass that made no block equal, because the source can't read what is left, is tried again
@@ -118,8 +118,19 @@ impl Replica {
             sync.inflight += 1;
             let digests = self.set.sync_digests || sync.kind == SyncKind::Reconcile;
             let count = u32::try_from(end - first).expect("a piece is small");
-            self.start_piece(Extent::of_blocks(BlockIndex(first), count), digests, false);
+            let at = Extent::of_blocks(BlockIndex(first), count);
+            if let Some(rate) = self.set.sync_rate_max {
+                let took = Span(u64::from(at.len) * 1_000_000_000 / rate.max(1));
+                sync.retry_at = sync.retry_at.max(self.now).after(took);
+            }
+            self.start_piece(at, digests, false);
         }
+    }
+
+    /// When pieces may start again, if they wait for time alone.
+    pub(super) fn sync_deadline(&self) -> Option<Tick> {
+        let sync = self.sync.as_ref().filter(|sync| !sync.paused && sync.retry_at > self.now)?;
+        self.sync_runs().then_some(sync.retry_at)
     }
 
     /// A read waits for a dirty block: that block comes first (R41).

@@ -25,6 +25,8 @@ pub struct Settings {
     pub sync_digests: bool,
     /// Resync pieces in flight at most, within `SYNC_OPS_MAX`.
     pub sync_window: usize,
+    /// Bytes that a resync may read and send in a second; `None` is no bound (R28).
+    pub sync_rate_max: Option<u64>,
     /// A region is retired this long after its last write.
     pub intent_idle: Span,
     /// Times of SAFETY §1.2.

@@ -203,7 +203,7 @@ pub(super) struct Sync {
     pub remaining_at: u64,
     /// Blocks done when the pass began: a pass that got nowhere is not repeated at once.
     pub pass_done: u64,
-    /// The next pass starts then.
+    /// Pieces start from then on: after a pass that got nowhere, and under a bounded rate.
     pub retry_at: Tick,
 }
 

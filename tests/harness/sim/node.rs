@@ -39,6 +39,7 @@ impl World {
             ack: plan.ack,
             sync_digests: plan.sync_digests,
             sync_window: plan.sync_window,
+            sync_rate_max: None,
             intent_idle: plan.intent_idle,
             times: plan.times,
         };
