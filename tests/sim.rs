@@ -1,5 +1,5 @@
 //! Seeds of the simulator. `LOCKSTEP_SIM_SEEDS=N LOCKSTEP_SIM_FIRST=K` choose the run,
-//! `LOCKSTEP_SIM_TRACE=1` prints what happened in it. Seeds are independent: two threads share them.
+//! `LOCKSTEP_SIM_TRACE=1` prints what happened in it. Two threads share the seeds.
 
 use harness::sim::seed::{self, Outcome};
 use harness::sim::world::SAID;

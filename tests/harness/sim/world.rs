@@ -18,10 +18,11 @@ use lockstep_engine::replica::settings::AckMode;
 use lockstep_engine::units::{
     BootId, Digest, InSyncMark, Members, NodeId, Session, Span, Status, Tick,
 };
+use std::cell::RefCell;
 
 thread_local! {
     /// What was said in this thread, for a run that ends in a panic.
-    pub static SAID: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
+    pub static SAID: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Things that happen.

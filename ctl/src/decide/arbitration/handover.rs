@@ -96,9 +96,9 @@ impl Decider {
         }
     }
 
-    /// Whether the engine gave the volume up with everything drained and flushed: a fence or a crash
-    /// leaves acknowledged writes that only this host's power keeps, and a record that says "stopped"
-    /// would let the peer start without them.
+    /// Whether the engine gave the volume up with everything drained and flushed: a fence or a
+    /// crash leaves acknowledged writes that only this host's power keeps, and a record that says
+    /// "stopped" would let the peer start without them.
     fn left_in_order(&self, record: &Record) -> bool {
         let alone = record.is_alone(self.me());
         let clean = self.engine.status.as_ref().is_some_and(|status| {
