@@ -59,6 +59,13 @@ pub const VOLUME_BYTES_MAX: u64 = 64 << 40;
 /// Bytes at the end of the data partition that belong to Lockstep (R21).
 pub const DATA_TAIL_BYTES: u64 = 1 << 20;
 
+/// Sessions lost within `FLAP_WINDOW` that make a link a flapping one.
+pub const FLAPS_MAX: usize = 5;
+/// See `FLAPS_MAX`.
+pub const FLAP_WINDOW: Span = Span::millis(60_000);
+/// A flapping link must hold this long before a resync starts over it again.
+pub const FLAP_CALM: Span = Span::millis(10_000);
+
 /// Generations that a superblock remembers.
 pub const HISTORY_MAX: usize = 8;
 /// Attempts that may be open at once.

@@ -10,6 +10,7 @@ use super::mutant::Mutant;
 use super::settings::AckMode;
 use super::slab::Key;
 use super::state::{Grow, Link, Remote, Stage, Then};
+use crate::limits::{FLAP_CALM, FLAP_WINDOW, FLAPS_MAX};
 use crate::units::{
     BootId, DiskState, Epoch, InSyncMark, NodeId, Role, Session, Span, StartId, VolumeRecord,
 };
@@ -229,7 +230,7 @@ impl Replica {
         if self.writes_with(Remote::Sent).is_empty() {
             self.give_up_remote(Remote::Lost);
         }
-        if hello.disk == DiskState::Failed {
+        if hello.disk == DiskState::Failed || self.waits_for_calm() {
             self.set_stage(Stage::Idle);
             return;
         }
@@ -252,6 +253,16 @@ impl Replica {
                 self.say_bye(ByeReason::Unrelated);
             }
         }
+    }
+
+    /// A link that was lost again and again gets no resync, and so no chance to hold writes as a
+    /// member's link, before it has held for a while (§3.1, link flapping).
+    fn waits_for_calm(&mut self) -> bool {
+        let flapping = self.losses.len() == FLAPS_MAX
+            && self.losses.front().is_some_and(|first| self.now.since(*first) < FLAP_WINDOW);
+        let calm = self.losses.back().map(|last| last.after(FLAP_CALM));
+        self.calm_at = calm.filter(|at| flapping && *at > self.now);
+        self.calm_at.is_some()
     }
 
     /// Whether the peer may have lost writes that it reported since both were last in sync: its
@@ -323,6 +334,11 @@ impl Replica {
     /// sent again or becomes dirty. A member that does not return within `until_shrink` is dead.
     pub(super) fn lose_session(&mut self, until_shrink: Span) {
         self.link = None;
+        if self.losses.len() == FLAPS_MAX {
+            self.losses.pop_front();
+        }
+        self.losses.push_back(self.now);
+        self.calm_at = None;
         self.sync = None;
         self.verify = None;
         self.set_stage(Stage::Away);

@@ -31,7 +31,7 @@ mod write;
 
 use crate::format::layout::Layout;
 use crate::format::recover::{Recovered, SwapReason, TailVerdict};
-use crate::limits::{CLIENT_OPS_MAX, INTERNAL_BUFS, SYNC_OPS_MAX};
+use crate::limits::{CLIENT_OPS_MAX, FLAPS_MAX, INTERNAL_BUFS, SYNC_OPS_MAX};
 use crate::units::{
     Counters, DiskState, Epoch, InSyncMark, NodeId, Role, Session, Tick, VolumeRecord,
 };
@@ -100,6 +100,10 @@ pub struct Replica {
     synced_life: Option<(crate::units::BootId, crate::units::StartId)>,
     /// When a missing member counts as dead.
     shrink_at: Option<Tick>,
+    /// When the last sessions were lost.
+    losses: VecDeque<Tick>,
+    /// A flapping link is given no resync before then.
+    calm_at: Option<Tick>,
     lease_until: Tick,
     silent: bool,
     pong_sent: Option<Tick>,
@@ -217,6 +221,8 @@ impl Replica {
             peer_boot: None,
             synced_life: None,
             shrink_at: None,
+            losses: VecDeque::with_capacity(FLAPS_MAX),
+            calm_at: None,
             lease_until: Tick(0),
             silent: false,
             pong_sent: None,

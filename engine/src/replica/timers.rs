@@ -15,7 +15,7 @@ const WATCH: Span = Span::millis(500);
 impl Replica {
     /// The next time at which `Event::Wake` is wanted.
     pub fn deadline(&self) -> Option<Tick> {
-        let mut next = [None; 10];
+        let mut next = [None; 11];
         if let Some(link) = &self.link {
             next[0] = Some(link.next_ping);
             next[1] = Some(link.heard.after(self.set.times.link_dead));
@@ -28,6 +28,7 @@ impl Replica {
             next[6] = self.suspend_deadline();
         }
         next[7] = self.checkpoint_deadline();
+        next[10] = self.calm_at;
         next[9] = self.sync_deadline();
         next[8] = self.announced_lease.then_some(self.lease_until);
         next.into_iter().flatten().min()
@@ -41,6 +42,10 @@ impl Replica {
         self.watch_link();
         self.watch_stage();
         self.watch_hold();
+        if self.calm_at.is_some_and(|at| at <= self.now) {
+            self.calm_at = None;
+            self.judge();
+        }
         if self.serves() && self.now >= self.next_life && self.storing_life.is_none() {
             let life = self.meta.get().life + 1;
             self.advance_life(life);
