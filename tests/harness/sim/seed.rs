@@ -144,7 +144,7 @@ impl World {
     /// P5: both copies equal, one node serving, within bounded time.
     pub fn prove_liveness(&mut self) {
         let until = self.now().after(RECOVERY);
-        while self.judge.violation.is_none() && !self.in_sync() {
+        while self.judge.violation.is_none() && !(self.in_sync() && self.is_repaired()) {
             if self.now() >= until {
                 if self.last_copy_lost() {
                     return;
@@ -163,6 +163,11 @@ impl World {
             self.judge.violate(text);
         }
         self.final_checks();
+    }
+
+    /// Nothing is left for the operator to repair.
+    fn is_repaired(&self) -> bool {
+        self.hosts.iter().all(|host| !host.broken)
     }
 
     fn final_checks(&mut self) {
