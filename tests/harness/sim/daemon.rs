@@ -68,7 +68,6 @@ impl World {
     pub fn kill_daemon(&mut self, node: NodeId, restart: Option<Span>) {
         if self.host(node).daemon.take().is_some() {
             self.host(node).mark = None;
-            self.proof_lost(node);
             self.say(|| format!("{node}: daemon killed"));
         }
         if let Some(span) = restart {

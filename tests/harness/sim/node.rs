@@ -387,18 +387,8 @@ impl World {
             // What the peer had in memory only is gone with the process.
             self.judge.power_lost(node);
         }
-        self.proof_lost(node);
         if let Some(span) = restart {
             self.queue.after(span, What::EngineStart { node });
-        }
-    }
-
-    /// With engine and daemon both dead nothing proves that this host kept power (R42): what no
-    /// flush covers counts as lost there.
-    pub fn proof_lost(&mut self, node: NodeId) {
-        let host = self.host(node);
-        if host.power && host.engine.is_none() && host.daemon.is_none() {
-            self.judge.power_lost(node);
         }
     }
 
