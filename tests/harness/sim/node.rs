@@ -9,7 +9,7 @@ use super::partition;
 use super::random::scramble;
 use super::world::{What, World};
 use lockstep_engine::replica::Replica;
-use lockstep_engine::replica::action::{Action, Answered, Refusal};
+use lockstep_engine::replica::action::{Action, Answered, Note, Refusal};
 use lockstep_engine::replica::event::{BufId, CmdId, DiskError, Event, OpId, ReqId};
 use lockstep_engine::replica::settings::Settings;
 use lockstep_engine::units::{Digest, Extent, NodeId, Page, Session, Span, StartId, Tick};
@@ -203,7 +203,13 @@ impl World {
                     self.queue.after(Span(150_000), What::KeepMark { node, engine, mark });
                 }
             }
-            Action::Note(note) => self.say(|| format!("{node}: {note:?}")),
+            Action::Note(note) => {
+                if self.plan.clients && matches!(note, Note::VerifyMismatch { .. }) {
+                    let text = format!("P1: node {node}: {note:?} between members");
+                    self.judge.violate(text);
+                }
+                self.say(|| format!("{node}: {note:?}"));
+            }
             Action::StatusChanged => {
                 if let Some(engine) = self.host(node).engine.as_mut() {
                     engine.dirty = true;
