@@ -1,7 +1,7 @@
 //! Seeds of the simulator. `LOCKSTEP_SIM_SEEDS=N LOCKSTEP_SIM_FIRST=K` choose the run,
 //! `LOCKSTEP_SIM_TRACE=1` prints what happened in it. Two threads share the seeds.
 
-use harness::sim::seed::{self, Outcome};
+use harness::sim::seed::{self, Ending, Outcome};
 use harness::sim::world::SAID;
 use lockstep_engine::limits::Times;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,6 +40,7 @@ fn attempt(seed: u64, trace: bool) -> Outcome {
             operations: 0,
             faults: 0,
             violation: Some(format!("panic: {text}")),
+            ending: Ending::Equal,
             trace: SAID.with(std::cell::RefCell::take),
         }
     })
@@ -53,6 +54,7 @@ fn seeds_hold_every_property() {
     assert!(Times::DEFAULT.hold());
     println!("sim: seeds {first}..{}, at {}", first + count, commit());
     let (next, operations, faults) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (forced, lost) = (AtomicU64::new(0), AtomicU64::new(0));
     let failed = Mutex::new(Vec::new());
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -66,6 +68,11 @@ fn seeds_hold_every_property() {
                     let outcome = attempt(first + index, trace);
                     operations.fetch_add(outcome.operations, Ordering::Relaxed);
                     faults.fetch_add(outcome.faults, Ordering::Relaxed);
+                    match outcome.ending {
+                        Ending::Equal => {}
+                        Ending::Forced => drop(forced.fetch_add(1, Ordering::Relaxed)),
+                        Ending::Lost => drop(lost.fetch_add(1, Ordering::Relaxed)),
+                    }
                     if outcome.violation.is_some() || trace {
                         failed.lock().unwrap().push((first + index, outcome));
                         stop.store(!keep_going, Ordering::Relaxed);
@@ -86,6 +93,12 @@ fn seeds_hold_every_property() {
             );
         }
     }
+    println!(
+        "sim: {} seeds ended with the last copy lost to disk faults on every member, {} with an \
+         operator's force after such faults",
+        lost.into_inner(),
+        forced.into_inner()
+    );
     println!(
         "sim: {count} seeds, {} operations, {} faults, {violations} violations",
         operations.into_inner(),

@@ -59,6 +59,10 @@ pub struct Arbiter {
     pub lose_replies: [u32; 2],
     /// Nanoseconds added before a request of a node lands.
     pub late: [u64; 2],
+    /// The record before the last change.
+    before: Option<Record>,
+    /// The newest record, while an older one stands in its place.
+    newest: Option<Record>,
     waiting: BTreeMap<u64, Request>,
     next: u64,
 }
@@ -94,13 +98,36 @@ impl Arbiter {
         Some((request, reply, changed))
     }
 
+    /// Sets the record back by one; not while a write is on its way. Says whether it did.
+    pub fn roll_back(&mut self) -> bool {
+        let writes = |request: &Request| matches!(request.want, Want::Swap { .. });
+        if self.newest.is_some() || self.waiting.values().any(writes) {
+            return false;
+        }
+        let Some(before) = self.before.clone() else { return false };
+        self.newest = self.record.replace(before);
+        true
+    }
+
+    /// Whether an older record stands in the place of the newest.
+    pub fn is_rolled_back(&self) -> bool {
+        self.newest.is_some()
+    }
+
+    /// The newest record is back.
+    pub fn roll_forward(&mut self) {
+        if let Some(newest) = self.newest.take() {
+            self.record = Some(newest);
+        }
+    }
+
     fn read(&self) -> ReadResult {
         self.record.clone().map_or(ReadResult::Absent, ReadResult::Found)
     }
 
     fn swap(&mut self, expected: Option<Version>, next: &Record) -> (SwapResult, Option<Record>) {
         if self.record.as_ref().map(|record| record.version) == expected {
-            self.record = Some(next.clone());
+            self.before = self.record.replace(next.clone());
             return (SwapResult::Won, Some(next.clone()));
         }
         match &self.record {

@@ -6,6 +6,7 @@ use super::judge::index;
 use super::link::Kept;
 use super::world::{What, World};
 use lockstep_ctl::decide::event::Verb;
+use lockstep_engine::replica::event::Command;
 use lockstep_engine::units::{Epoch, NodeId, Span};
 use lockstep_engine::wire::message::Message;
 
@@ -66,6 +67,14 @@ pub enum Fault {
     Swap(NodeId),
     /// A sector of the cluster partition rots.
     Rot(NodeId),
+    /// The engine restarts and reads one page of the cluster partition as another.
+    Misread(NodeId),
+    /// The arbiter's record is set back to the one before.
+    Rollback,
+    /// An operator verifies.
+    Verify,
+    /// An operator pauses resyncs.
+    Pause,
     /// An operator moves the volume.
     Move,
     /// An operator stops the volume.
@@ -103,6 +112,10 @@ pub const KINDS: &[(&str, u64)] = &[
     ("rot", 3),
     ("move", 6),
     ("stop", 2),
+    ("misread", 3),
+    ("rollback", 2),
+    ("verify", 4),
+    ("pause", 2),
 ];
 
 fn fault(kind: usize, node: NodeId) -> Fault {
@@ -135,6 +148,10 @@ fn fault(kind: usize, node: NodeId) -> Fault {
         "swap" => Fault::Swap(node),
         "rot" => Fault::Rot(node),
         "move" => Fault::Move,
+        "misread" => Fault::Misread(node),
+        "rollback" => Fault::Rollback,
+        "verify" => Fault::Verify,
+        "pause" => Fault::Pause,
         _ => Fault::Stop,
     }
 }
@@ -228,7 +245,14 @@ impl World {
                 }
             }
             Fault::Rot(node) => return self.rot(node),
-            Fault::Move | Fault::Stop => return self.operator_fault(fault),
+            Fault::Misread(node) => return self.misread(node, length),
+            Fault::Rollback => {
+                if !self.roll_back() {
+                    return;
+                }
+            }
+            Fault::Pause => self.pause_sync(true),
+            Fault::Move | Fault::Stop | Fault::Verify => return self.operator_fault(fault),
         }
         self.queue.after(length, What::Undo(fault));
     }
@@ -246,6 +270,8 @@ impl World {
             | Fault::ReadErrors(_)
             | Fault::WriteErrors(_)
             | Fault::MetaErrors(_) => self.device(fault, false),
+            Fault::Rollback => self.arbiter.roll_forward(),
+            Fault::Pause => self.pause_sync(false),
             _ => self.network(fault, false),
         }
     }
@@ -427,11 +453,51 @@ impl World {
         host.disk.rot(page, mask);
     }
 
+    fn misread(&mut self, node: NodeId, length: Span) {
+        if !self.spare(node) {
+            return;
+        }
+        let pages = self.hosts[index(node)].disk.pages.len();
+        // The superblock is two pages of many; half of the time it is one of them.
+        let near = if self.random.chance(500) { 4.min(pages) } else { pages };
+        let mut page = || u64::try_from(self.random.index(near)).expect("a small partition");
+        let pair = (page(), page());
+        let host = self.host(node);
+        host.misread = Some(pair);
+        host.rotted = true;
+        host.hurt = true;
+        self.kill_engine(node, Some(length));
+    }
+
+    /// Only while both engines know the record, and no write is under way: nothing can protect a
+    /// node that has never heard of what was taken back.
+    fn roll_back(&mut self) -> bool {
+        let newest = self.arbiter.record.as_ref().map(|record| record.version);
+        let knows = |node: &NodeId| {
+            let engine = self.hosts[index(*node)].engine.as_ref();
+            let seen = engine.and_then(|engine| engine.replica.status().record);
+            seen.map(|record| record.version) == newest
+        };
+        [NodeId::A, NodeId::B].iter().all(knows) && self.arbiter.roll_back()
+    }
+
+    /// Tells the engines that serve; a resync of an earlier owner stays paused until it is told.
+    pub fn pause_sync(&mut self, paused: bool) {
+        for node in [NodeId::A, NodeId::B] {
+            if !paused || self.serves(node) {
+                self.command_now(node, 0, None, Command::PauseSync { paused });
+            }
+        }
+    }
+
     fn operator_fault(&mut self, fault: Fault) {
         let serving = [NodeId::A, NodeId::B].into_iter().find(|node| self.serves(*node));
         if let Some(node) = serving {
-            let verb = if fault == Fault::Move { Verb::Move } else { Verb::Stop };
-            self.operator(node, verb);
+            match fault {
+                Fault::Move => self.operator(node, Verb::Move),
+                Fault::Stop => self.operator(node, Verb::Stop),
+                _ => self.command_now(node, 0, None, Command::Verify { start: true }),
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use super::arbiter::{Arbiter, Reply, Request, Want};
 use super::host::Daemon;
 use super::judge::{Judge, index};
 use super::partition::{CLUSTER, GROUP, VOLUME};
+use super::seed::Ending;
 use super::world::{What, World};
 use lockstep_ctl::decide::event::{Event, RequestId, StepId, Verb};
 use lockstep_ctl::decide::record::Record;
@@ -68,7 +69,6 @@ impl World {
     pub fn kill_daemon(&mut self, node: NodeId, restart: Option<Span>) {
         if self.host(node).daemon.take().is_some() {
             self.host(node).mark = None;
-            self.proof_lost(node);
             self.say(|| format!("{node}: daemon killed"));
         }
         if let Some(span) = restart {
@@ -195,6 +195,9 @@ impl World {
     }
 
     fn record_changed(&mut self, before: Option<&Record>, record: &Record) {
+        if self.arbiter.is_rolled_back() {
+            self.judge.violate(format!("v{} written to an older record", record.version.0));
+        }
         let Some(seen) = record.for_volume(VOLUME) else {
             self.judge.violate("a record without the volume was stored".to_owned());
             return;
@@ -220,6 +223,7 @@ impl World {
         let [a, b] = &self.hosts;
         let judge: &mut Judge = &mut self.judge;
         if seen.forced {
+            self.ending = Ending::Forced;
             judge.forgive([&a.disk, &b.disk]);
         }
         let lost = [a.content_lost, b.content_lost];

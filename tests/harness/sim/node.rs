@@ -9,7 +9,7 @@ use super::partition;
 use super::random::scramble;
 use super::world::{What, World};
 use lockstep_engine::replica::Replica;
-use lockstep_engine::replica::action::{Action, Answered, Refusal};
+use lockstep_engine::replica::action::{Action, Answered, Note, Refusal};
 use lockstep_engine::replica::event::{BufId, CmdId, DiskError, Event, OpId, ReqId};
 use lockstep_engine::replica::settings::Settings;
 use lockstep_engine::units::{Digest, Extent, NodeId, Page, Session, Span, StartId, Tick};
@@ -204,7 +204,13 @@ impl World {
                     self.queue.after(Span(150_000), What::KeepMark { node, engine, mark });
                 }
             }
-            Action::Note(note) => self.say(|| format!("{node}: {note:?}")),
+            Action::Note(note) => {
+                if self.plan.clients && matches!(note, Note::VerifyMismatch { .. }) {
+                    let text = format!("P1: node {node}: {note:?} between members");
+                    self.judge.violate(text);
+                }
+                self.say(|| format!("{node}: {note:?}"));
+            }
             Action::StatusChanged => {
                 if let Some(engine) = self.host(node).engine.as_mut() {
                     engine.dirty = true;
@@ -388,18 +394,8 @@ impl World {
             // What the peer had in memory only is gone with the process.
             self.judge.power_lost(node);
         }
-        self.proof_lost(node);
         if let Some(span) = restart {
             self.queue.after(span, What::EngineStart { node });
-        }
-    }
-
-    /// With engine and daemon both dead nothing proves that this host kept power (R42): what no
-    /// flush covers counts as lost there.
-    pub fn proof_lost(&mut self, node: NodeId) {
-        let host = self.host(node);
-        if host.power && host.engine.is_none() && host.daemon.is_none() {
-            self.judge.power_lost(node);
         }
     }
 

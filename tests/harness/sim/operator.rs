@@ -39,7 +39,10 @@ impl World {
             return;
         }
         let members: Vec<NodeId> = Vec::from(self.members());
+        let spoiled = |node: &NodeId| members.contains(node) && !self.good(*node);
         let node = match record.owner {
+            // A person reads in `status` that this copy can't serve.
+            Some(owner) if spoiled(&owner) && self.random.chance(800) => owner.peer(),
             Some(owner) if self.random.chance(600) => owner,
             _ => members[self.random.index(members.len())],
         };

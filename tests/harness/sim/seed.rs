@@ -20,8 +20,22 @@ pub struct Outcome {
     pub faults: u64,
     /// The first violation.
     pub violation: Option<String>,
+    /// How it ended, when there was no violation.
+    pub ending: Ending,
     /// What happened, when it was asked for.
     pub trace: Vec<String>,
+}
+
+/// How a seed ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// Both copies equal, every acknowledged write on both.
+    Equal,
+    /// The same, but the operator had to force a copy after every better one was destroyed: what it
+    /// missed is lost, and the judge started over.
+    Forced,
+    /// Disk faults destroyed every copy: nothing to force.
+    Lost,
 }
 
 impl Plan {
@@ -138,15 +152,18 @@ impl World {
         }
         self.network(Fault::SlowLink, false);
         self.network(Fault::ArbiterDown, false);
+        self.arbiter.roll_forward();
+        self.pause_sync(false);
         self.plan.auto_takeover = true;
     }
 
     /// P5: both copies equal, one node serving, within bounded time.
     pub fn prove_liveness(&mut self) {
         let until = self.now().after(RECOVERY);
-        while self.judge.violation.is_none() && !self.in_sync() {
+        while self.judge.violation.is_none() && !(self.in_sync() && self.is_repaired()) {
             if self.now() >= until {
                 if self.last_copy_lost() {
+                    self.ending = Ending::Lost;
                     return;
                 }
                 let text = format!("P5: not in sync {} after healing", self.describe());
@@ -163,6 +180,11 @@ impl World {
             self.judge.violate(text);
         }
         self.final_checks();
+    }
+
+    /// Nothing is left for the operator to repair.
+    fn is_repaired(&self) -> bool {
+        self.hosts.iter().all(|host| !host.broken)
     }
 
     fn final_checks(&mut self) {
@@ -241,6 +263,7 @@ impl World {
             operations: self.judge.operations,
             faults: self.faults,
             violation,
+            ending: self.ending,
             trace: self.trace,
         }
     }

@@ -10,6 +10,7 @@ use super::link::Link;
 use super::partition::{blank_disk, blank_superblock};
 use super::queue::Queue;
 use super::random::Random;
+use super::seed::Ending;
 use lockstep_ctl::decide::event::{PeerBeat, StepId, Verb};
 use lockstep_ctl::decide::step::EngineCommand;
 use lockstep_engine::limits::Times;
@@ -187,6 +188,8 @@ pub struct World {
     pub next_name: u64,
     /// No more faults.
     pub healed: bool,
+    /// How the run ends, as far as is known.
+    pub ending: Ending,
     /// Since when nobody serves.
     pub idle_since: Tick,
 }
@@ -216,6 +219,7 @@ impl World {
             trace: Vec::new(),
             next_name: 0,
             healed: false,
+            ending: Ending::Equal,
             idle_since: Tick(0),
             plan,
         }

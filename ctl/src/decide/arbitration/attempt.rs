@@ -227,7 +227,9 @@ impl Decider {
                     && (same || link_down)
             }
             Transition::Move => (quiet && connected) || Mutant::MoveBeforeDemote.on(),
-            Transition::Stop => quiet,
+            // A stop stored for a release of an earlier daemon: with a copy that can't serve, the
+            // group is better released again than left to nobody.
+            Transition::Stop => quiet && !(open.adopted && self.engine.is_spoiled()),
         }
     }
 
