@@ -56,6 +56,14 @@ use std::collections::VecDeque;
 /// of stages is shorter than this.
 const PUMP_TURNS_MAX: usize = 8;
 
+/// What the daemon was last told, so that each change is told once.
+#[derive(Default)]
+struct Told {
+    need: Option<crate::units::Need>,
+    /// Whether the lease was valid.
+    lease: bool,
+}
+
 /// One node's half of a mirrored volume.
 pub struct Replica {
     set: Settings,
@@ -132,10 +140,7 @@ pub struct Replica {
     suspend_max: Option<crate::units::Span>,
     acked_at: Tick,
     next_watch: Tick,
-    /// The need that the daemon was last told of.
-    announced: Option<crate::units::Need>,
-    /// Whether the daemon was last told of a valid lease.
-    announced_lease: bool,
+    told: Told,
 
     counters: Counters,
     out: VecDeque<Action>,
@@ -187,7 +192,6 @@ impl Replica {
     fn assemble(settings: Settings, recovered: Recovered, now: Tick) -> Replica {
         let sb = recovered.superblock;
         let layout = Layout::new(sb.size, sb.intent_regions);
-        let times = settings.times;
         Replica {
             now,
             node: sb.node,
@@ -244,11 +248,10 @@ impl Replica {
             verify_mismatches: 0,
             bufs: (0..u32::try_from(INTERNAL_BUFS).expect("small")).rev().collect(),
             held_since: None,
-            suspend_max: times.suspend_max,
+            suspend_max: settings.times.suspend_max,
             acked_at: now,
             next_watch: now,
-            announced: None,
-            announced_lease: false,
+            told: Told::default(),
             counters: Counters::default(),
             out: VecDeque::with_capacity(4 * CLIENT_OPS_MAX),
             pending: VecDeque::new(),

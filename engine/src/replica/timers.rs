@@ -30,7 +30,7 @@ impl Replica {
         next[7] = self.checkpoint_deadline();
         next[10] = self.calm_at;
         next[9] = self.sync_deadline();
-        next[8] = self.announced_lease.then_some(self.lease_until);
+        next[8] = self.told.lease.then_some(self.lease_until);
         next.into_iter().flatten().min()
     }
 
@@ -56,13 +56,13 @@ impl Replica {
             self.watch_sync_progress();
         }
         let leased = self.now < self.lease_until;
-        if leased != self.announced_lease {
-            self.announced_lease = leased;
+        if leased != self.told.lease {
+            self.told.lease = leased;
             self.out.push_back(Action::StatusChanged);
         }
         let need = self.need();
-        if need != self.announced {
-            self.announced = need;
+        if need != self.told.need {
+            self.told.need = need;
             self.out.push_back(Action::StatusChanged);
         }
     }
