@@ -21,7 +21,7 @@ pub const CLIENT_OPS_MAX: usize = 512;
 /// Bytes of client write payload held at once.
 pub const CLIENT_BYTES_MAX: usize = 64 << 20;
 
-/// Runs of differing blocks that a piece of a resync sends; more are sent as one.
+/// Runs of differing blocks that a piece of a resync has on their way at once.
 pub const PIECE_RUNS_MAX: usize = 4;
 /// Writes of the peer that a secondary holds at once: the peer's own bound, plus its resync:
 /// 512 + 64 × 4 = 768.

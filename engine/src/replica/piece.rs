@@ -21,6 +21,7 @@ impl Replica {
             digests,
             mine: None,
             theirs: None,
+            runs: Vec::new(),
             acks: 0,
             busy: false,
             failed: false,
@@ -124,7 +125,7 @@ impl Replica {
     fn compare_piece(&mut self, key: Key) {
         let Some(Op { at, kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) else { return };
         let (Some(mine), Some(theirs)) = (&piece.mine, &piece.theirs) else { return };
-        let (at, buf, verify) = (*at, BufId::internal(piece.buf), piece.verify);
+        let (at, verify) = (*at, piece.verify);
         let first = at.offset / BLOCK_BYTES;
         let runs = differing_runs(mine, theirs, first);
         if verify {
@@ -132,12 +133,25 @@ impl Replica {
             self.finish_piece(key);
             return;
         }
-        piece.acks = u32::try_from(runs.len()).expect("a piece has few blocks");
-        if runs.is_empty() {
+        piece.runs = runs;
+        if !self.send_runs(key) {
             self.finish_piece(key);
-            return;
         }
-        for run in runs {
+    }
+
+    /// Sends runs while few are on their way, so that what the peer holds for us is bounded;
+    /// `false` when nothing is on its way any more.
+    fn send_runs(&mut self, key: Key) -> bool {
+        loop {
+            let Some(Op { at, kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) else {
+                return true;
+            };
+            if piece.acks as usize >= PIECE_RUNS_MAX {
+                return true;
+            }
+            let Some(run) = piece.runs.pop() else { return piece.acks > 0 };
+            piece.acks += 1;
+            let (at, buf) = (*at, BufId::internal(piece.buf));
             self.count_sent(run);
             let skip = u32::try_from(run.offset - at.offset).expect("inside a piece");
             let message = Message::SyncWrite { token: key.0, at: run };
@@ -159,11 +173,13 @@ impl Replica {
         }
         piece.acks -= 1;
         piece.failed |= status != Status::Ok;
-        let (last, failed) = (piece.acks == 0, piece.failed);
-        if failed && status != Status::Ok {
+        if piece.failed {
+            piece.runs.clear();
+        }
+        if status != Status::Ok {
             self.peer_disk_failed();
         }
-        if last {
+        if !self.send_runs(key) {
             self.finish_piece(key);
         }
     }
@@ -208,8 +224,8 @@ impl Replica {
     }
 }
 
-/// Runs of blocks whose digests differ, or one that spans them when they are many: what the peer
-/// must hold at once is bounded. Missing digests of the peer count as different.
+/// Runs of blocks whose digests differ, last one first. Missing digests of the peer count as
+/// different.
 fn differing_runs(mine: &[Digest], theirs: &[Digest], first: u64) -> Vec<Extent> {
     let mut runs: Vec<Extent> = Vec::new();
     for (index, digest) in mine.iter().enumerate() {
@@ -222,26 +238,13 @@ fn differing_runs(mine: &[Digest], theirs: &[Digest], first: u64) -> Vec<Extent>
             _ => runs.push(one),
         }
     }
-    if let (Some(first), Some(last)) = (runs.first(), runs.last())
-        && runs.len() > PIECE_RUNS_MAX
-    {
-        let len = u32::try_from(last.end() - first.offset).expect("a piece is small");
-        return vec![Extent::new(first.offset, len)];
-    }
+    runs.reverse();
     runs
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn many_runs_are_sent_as_one() {
-        let mine = [Digest([1; 16]); 11];
-        let theirs: Vec<Digest> = (0..11).map(|n| Digest([n % 2; 16])).collect();
-        let runs = differing_runs(&mine, &theirs, 0);
-        assert_eq!(runs, [Extent::of_blocks(BlockIndex(0), 11)]);
-    }
 
     #[test]
     fn runs_join_neighbours_and_take_missing_digests_as_different() {
@@ -252,7 +255,7 @@ mod tests {
         let runs = differing_runs(&mine, &theirs, 10);
         assert_eq!(
             runs,
-            [Extent::of_blocks(BlockIndex(11), 2), Extent::of_blocks(BlockIndex(14), 1)]
+            [Extent::of_blocks(BlockIndex(14), 1), Extent::of_blocks(BlockIndex(11), 2)]
         );
     }
 }

@@ -166,6 +166,8 @@ pub(super) struct Piece {
     pub digests: bool,
     pub mine: Option<Box<[Digest]>>,
     pub theirs: Option<Box<[Digest]>>,
+    /// Runs that differ and are still to be sent, last one first.
+    pub runs: Vec<Extent>,
     /// Acks still to come of the runs that were sent.
     pub acks: u32,
     /// A disk read or a digest is under way: the buffer is in use.
