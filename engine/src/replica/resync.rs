@@ -26,23 +26,8 @@ impl Replica {
         self.is_flushing_reconciled = false;
         let generation = self.record.map_or(self.meta.get().generation, |r| r.generation);
         self.disown_pieces();
-        self.sync = Some(Sync {
-            kind,
-            paused: self.sync_paused && kind != SyncKind::Reconcile,
-            cursor: 0,
-            inflight: 0,
-            total: 0,
-            done: 0,
-            unflushed: Vec::new(),
-            unflushed_bytes: 0,
-            flush_running: false,
-            sent_bytes: 0,
-            write_both: kind == SyncKind::Reconcile,
-            progress_at: self.now,
-            remaining_at: u64::MAX,
-            pass_done: 0,
-            retry_at: self.now,
-        });
+        let paused = self.sync_paused && kind != SyncKind::Reconcile;
+        self.sync = Some(Sync { paused, ..Sync::new(kind, 0, self.now) });
         self.verify = None;
         self.synced_life = self.link.as_ref().map(|link| link.peer_life);
         self.set_stage(Stage::Preparing);

@@ -209,6 +209,29 @@ pub(super) struct Sync {
     pub retry_at: Tick,
 }
 
+impl Sync {
+    /// A resync that has not started. Members take every write on both sides from the beginning.
+    pub fn new(kind: SyncKind, total: u64, now: Tick) -> Sync {
+        Sync {
+            kind,
+            paused: false,
+            cursor: 0,
+            inflight: 0,
+            total,
+            done: 0,
+            unflushed: Vec::new(),
+            unflushed_bytes: 0,
+            flush_running: false,
+            sent_bytes: 0,
+            write_both: kind == SyncKind::Reconcile,
+            progress_at: now,
+            remaining_at: u64::MAX,
+            pass_done: 0,
+            retry_at: now,
+        }
+    }
+}
+
 /// A verify under way.
 pub(super) struct Verify {
     pub cursor: u64,

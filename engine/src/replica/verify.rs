@@ -79,23 +79,7 @@ impl Replica {
     /// Both are members and blocks differ: they are made equal before they count again.
     pub(super) fn repair_members(&mut self) {
         let total = self.dirty.bitmap.count();
-        self.sync = Some(Sync {
-            kind: SyncKind::Reconcile,
-            paused: false,
-            cursor: 0,
-            inflight: 0,
-            total,
-            done: 0,
-            unflushed: Vec::new(),
-            unflushed_bytes: 0,
-            flush_running: false,
-            sent_bytes: 0,
-            write_both: true,
-            progress_at: self.now,
-            remaining_at: u64::MAX,
-            pass_done: 0,
-            retry_at: self.now,
-        });
+        self.sync = Some(Sync::new(SyncKind::Reconcile, total, self.now));
         self.set_stage(Stage::Reconciling);
     }
 
