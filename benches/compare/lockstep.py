@@ -4,6 +4,8 @@ knows a configuration file, a verb or a field of the status stands in this file.
 import json
 import os
 import signal
+import tempfile
+import time
 from pathlib import Path
 
 from .hosts import ADDRESS, MIB, Failed, run, wait_for
@@ -17,6 +19,7 @@ GROUP = "91" * 16
 VOLUME = "71" * 16
 # The end of the data partition that belongs to the engine.
 TAIL = MIB
+BLOCK = 4096
 
 
 class Lockstep(Contestant):
@@ -28,8 +31,7 @@ class Lockstep(Contestant):
     metadata = 64 * MIB
 
     def start(self):
-        self.folder = self.world.folder / self.name
-        self.folder.mkdir()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=self.world.folder))
         (self.folder / "arbiter").mkdir()
         key = self.folder / "key"
         key.write_text(os.urandom(32).hex() + "\n")
@@ -131,17 +133,10 @@ directory = "{self.folder / 'arbiter'}"
         self.wait_status("a", state, lambda s: s["role"] == "primary" and s["mirror"] == state)
 
     def verb(self, host, *words, check=True):
-        """Runs an operator's verb on one node."""
+        """Runs an operator's verb on one node; its socket is reached from anywhere."""
+        config = self.path(host, "daemon")
         return run(
-            *self.world.inside(
-                host,
-                self.programs / "lockstep",
-                "mirror",
-                *words,
-                "--config",
-                self.path(host, "daemon"),
-            ),
-            check=check,
+            self.programs / "lockstep", "mirror", *words, "--config", config, check=check
         )
 
     def status(self, host):
@@ -160,6 +155,27 @@ directory = "{self.folder / 'arbiter'}"
                 return False
 
         wait_for(f"{self.name} on {host}: {what}", holds, self.engines[host], seconds)
+
+    def fill_standby(self):
+        """Starts the lost node b and waits until it is in sync. Returns how many bytes the resync
+        had to make equal, the bytes of data that travelled, and its seconds."""
+        dirty = self.status("a")["dirty_blocks"] * BLOCK
+        begin = end = sent = None
+        self.bring_up("b")
+        limit = time.monotonic() + 600
+        while end is None and time.monotonic() < limit:
+            status = self.status("a")
+            now = time.monotonic()
+            if status["mirror"] in ("solo", "holding"):
+                begin = now
+            elif status["mirror"] in ("growing", "in-sync"):
+                end = now
+            else:
+                sent = status["sync_sent_bytes"]
+        if end is None or begin is None:
+            raise Failed(f"{self.name}: the resync did not end in 600 s; status: {status}")
+        self.wait_status("a", "in sync", lambda s: s["mirror"] == "in-sync")
+        return {"bytes": dirty, "sent": sent, "seconds": end - begin}
 
     def lose(self, host):
         """Kills both processes of one node, as a power loss would."""
