@@ -1,4 +1,4 @@
-"""Lockstep as a contestant: two engines and two daemons, or one of each alone. Everything that
+"""Lockstep as a contestant: two engines and two daemons, or what is left of them. All that
 knows a configuration file, a verb or a field of the status stands in this file."""
 
 import json
@@ -21,13 +21,13 @@ VOLUME = "71" * 16
 # The end of the data partition that belongs to the engine.
 TAIL = MIB
 BLOCK = 4096
+HOSTS = "ab"
 
 
 class Lockstep(Contestant):
     """A mirrored pair."""
 
     name = "lockstep"
-    hosts = "ab"
     programs = Path("target/release")
     metadata = 64 * MIB
 
@@ -38,16 +38,15 @@ class Lockstep(Contestant):
         key.write_text(os.urandom(32).hex() + "\n")
         key.chmod(0o600)
         self.engines, self.daemons, self.images = {}, {}, {}
-        for host in self.hosts:
+        for host in HOSTS:
             self.images[host] = self.image(host, self.size + TAIL)
             self.configure(host, self.image(f"{host}-cluster", self.metadata))
             run(self.programs / "lockstep-engine", "format", "--config", self.path(host, "engine"))
-        for host in self.hosts:
+        for host in HOSTS:
             self.bring_up(host)
         self.make_mirror()
         self.target = f"nbd+unix:///{self.name}?socket={self.path('a', 'nbd.sock')}"
-        if len(self.hosts) == 2:
-            self.pair = (self.images["a"], self.images["b"], self.size)
+        self.pair = (self.images["a"], self.images["b"], self.size)
 
     def path(self, host, what):
         """A path of one node: `engine` and `daemon` are its configuration files."""
@@ -125,12 +124,13 @@ directory = "{self.folder / 'arbiter'}"
 
     def make_mirror(self):
         """Creates the record, makes a the primary, and waits until it serves."""
-        both = len(self.hosts) == 2
-        if both:
-            self.wait_status("a", "link up", lambda s: s["link"] == "up")
-        self.verb("a", "create", *(["--both-blank"] if both else []))
-        self.verb("a", "start", *([] if both else ["--without-peer"]))
-        state = "in-sync" if both else "solo"
+        self.wait_status("a", "link up", lambda s: s["link"] == "up")
+        self.verb("a", "create", "--both-blank")
+        self.verb("a", "start")
+        self.wait_mirror("in-sync")
+
+    def wait_mirror(self, state):
+        """Waits until a serves and the mirror is in this state."""
         self.wait_status("a", state, lambda s: s["role"] == "primary" and s["mirror"] == state)
 
     def verb(self, host, *words):
@@ -181,7 +181,7 @@ directory = "{self.folder / 'arbiter'}"
             time.sleep(0.01)
         if end is None or begin is None:
             raise Failed(f"{self.name}: the resync did not end in 600 s; status: {status}")
-        self.wait_status("a", "in sync", lambda s: s["mirror"] == "in-sync")
+        self.wait_mirror("in-sync")
         return {"bytes": dirty, "sent": sent, "seconds": end - begin}
 
     def stop(self):
@@ -203,7 +203,13 @@ directory = "{self.folder / 'arbiter'}"
 
 
 class LockstepSolo(Lockstep):
-    """One node alone: the front end without a mirror."""
+    """A primary whose standby is lost: the front end without a mirror. It begins as a pair because
+    a store that two nodes have not seen decides nothing."""
 
     name = "lockstep-solo"
-    hosts = "a"
+
+    def start(self):
+        super().start()
+        self.lose("b")
+        self.wait_mirror("solo")
+        self.pair = None
