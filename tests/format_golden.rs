@@ -8,7 +8,7 @@ use lockstep_engine::format::intent_log::IntentLog;
 use lockstep_engine::format::superblock::Superblock;
 use lockstep_engine::format::tail::Tail;
 use lockstep_engine::format::{LEDGER, VERSION};
-use lockstep_engine::units::{DiskState, Generation, Page, RegionIndex};
+use lockstep_engine::units::{BootId, DiskState, Generation, InSyncMark, Page, RegionIndex};
 use std::path::PathBuf;
 
 fn golden(name: &str) -> PathBuf {
@@ -51,7 +51,10 @@ fn superblock_pages_keep_their_bytes() {
     expect_page("v1-superblock-full-slot1.hex", &full.encode(1));
     let fresh = fresh_superblock();
     expect_page("v1-superblock-fresh-slot0.hex", &fresh.encode(0));
-    for superblock in [full, fresh] {
+    let mark = InSyncMark { generation: Generation(0x1234), boot: BootId(0x5678) };
+    let marked = Superblock { mark: Some(mark), ..fresh_superblock() };
+    expect_page("v1-superblock-marked-slot0.hex", &marked.encode(0));
+    for superblock in [full, fresh, marked] {
         for slot in [0, 1] {
             let decoded = Superblock::decode(&superblock.encode(slot), slot);
             assert_eq!(decoded.as_ref(), Ok(&superblock));

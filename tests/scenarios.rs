@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 fn stories() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
     let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .expect("tests/scenarios is there")
+        .map(|entry| entry.expect("a folder lists its files").path())
         .filter(|path| path.extension().is_some_and(|ext| ext == "txt"))
         .collect();
     found.sort();

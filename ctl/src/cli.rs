@@ -27,7 +27,12 @@ fn exit_codes() -> String {
 
 /// Keeps one block device identical on two machines and moves the service that lives on it.
 #[derive(Parser, Debug)]
-#[command(name = "lockstep", version, after_help = exit_codes(), disable_help_subcommand = true)]
+#[command(
+    name = "lockstep",
+    version = lockstep_nbd::VERSION,
+    after_help = exit_codes(),
+    disable_help_subcommand = true
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

@@ -4,10 +4,10 @@
 //! something went wrong.
 
 mod compare;
-mod ledger;
-mod load;
+pub mod ledger;
+pub mod load;
 mod process;
-mod relay;
+pub mod relay;
 mod report;
 mod story;
 mod timeline;

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 /// The data plane of one mirrored volume.
 #[derive(Parser)]
-#[command(name = "lockstep-engine", version)]
+#[command(name = "lockstep-engine", version = lockstep_nbd::VERSION)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

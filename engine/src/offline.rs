@@ -165,6 +165,7 @@ fn fresh_superblock(
         record: None,
         attempts: [None; ATTEMPTS_MAX],
         primary_boot: BootId::NONE,
+        mark: None,
         diverged: false,
     })
 }

@@ -75,6 +75,13 @@ pub fn find() -> Result<Bins, BinsError> {
     Ok(bins)
 }
 
+/// Finds the engine alone.
+pub fn engine() -> Result<PathBuf, BinsError> {
+    let engine = profile_folder()?.join("lockstep-engine");
+    check(&engine)?;
+    Ok(engine)
+}
+
 /// The folder of the profile: one above the `deps` in which the test itself lies.
 fn profile_folder() -> Result<PathBuf, BinsError> {
     let own = std::env::current_exe()

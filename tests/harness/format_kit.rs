@@ -82,6 +82,7 @@ pub fn sample_superblock(size: u64, intent_regions: u32) -> Superblock {
         record: Some(sample_record(9)),
         attempts: [None, Some(OpenAttempt { expected: Version(9), wanted: sample_record(10) })],
         primary_boot: BootId(0xb007),
+        mark: None,
         diverged: true,
     }
 }

@@ -192,7 +192,7 @@ impl Decider {
         self.serve(now);
         self.needs(now);
         self.auto_takeover(now);
-        self.release_after_reboot();
+        self.release_what_cannot_serve();
         self.keep_silence(now);
         self.drive_open(now);
         self.read_if_due(now);

@@ -75,7 +75,23 @@ pub struct Load {
 
 impl Load {
     /// Starts on the first `blocks` blocks of whichever of `servers` serves.
+    ///
+    /// # Errors
+    /// The system gives no thread.
     pub fn start(servers: Vec<Address>, blocks: usize, seed: u64) -> std::io::Result<Load> {
+        Load::patient(servers, blocks, seed, None)
+    }
+
+    /// The same; a server that answers nothing for `stall` is given up, its requests unanswered.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn patient(
+        servers: Vec<Address>,
+        blocks: usize,
+        seed: u64,
+        stall: Option<Duration>,
+    ) -> std::io::Result<Load> {
         let shared = Arc::new(Shared {
             wish: AtomicU8::new(RUN),
             idle: AtomicBool::new(false),
@@ -85,6 +101,7 @@ impl Load {
         let worker = Worker {
             shared: Arc::clone(&shared),
             servers: servers.clone(),
+            stall,
             turn: 0,
             random: seed,
             issued: 0,
@@ -220,6 +237,8 @@ enum Asked {
 struct Worker {
     shared: Arc<Shared>,
     servers: Vec<Address>,
+    /// Longest silence of a server that owes an answer.
+    stall: Option<Duration>,
     turn: usize,
     random: u64,
     issued: u64,
@@ -281,6 +300,7 @@ impl Worker {
     /// Serves until the connection breaks (an error) or the load pauses.
     fn serve(&mut self, session: &mut Session) -> Result<(), ClientError> {
         let mut data = Vec::new();
+        let mut answered = Instant::now();
         loop {
             let run = self.shared.wish() == RUN;
             if !run && session.asked.is_empty() {
@@ -292,10 +312,12 @@ impl Worker {
             }
             if session.asked.is_empty() {
                 thread::park_timeout(Duration::from_millis(1));
+                answered = Instant::now();
                 continue;
             }
             match session.receiver.recv_reply(&mut data) {
                 Ok(reply) => {
+                    answered = Instant::now();
                     let asked = session.asked.remove(&reply.cookie);
                     self.replied(asked, reply.result.is_ok(), &data, reply.command);
                     if reply.result.is_err() {
@@ -303,7 +325,8 @@ impl Worker {
                         return Err(ClientError::OutOfStep);
                     }
                 }
-                Err(ClientError::TimedOut { clean: true, .. }) => {}
+                Err(ClientError::TimedOut { clean: true, .. })
+                    if self.stall.is_none_or(|stall| answered.elapsed() < stall) => {}
                 Err(error) => return Err(error),
             }
         }

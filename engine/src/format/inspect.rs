@@ -146,6 +146,7 @@ fn superblock_fields(sb: &Superblock, out: &mut Explanation) {
         ("base", json!(sb.base)),
         ("history", json!(sb.history)),
         ("primary_boot", json!(sb.primary_boot)),
+        ("mark", json!(sb.mark)),
         ("record", json!(sb.record)),
         ("attempts", json!(sb.attempts)),
         ("log_pages", json!([layout.log_first(), layout.log_pages()])),

@@ -26,6 +26,8 @@ pub struct Recovered {
     pub bitmap: Bitmap,
     /// Whether the data partition is the one that the superblock describes.
     pub tail: TailVerdict,
+    /// Serial of the data device at hand, to be stored once the copy is distrusted or filled.
+    pub device_serial: String,
     /// What was damaged, for the log and the operator.
     pub findings: Vec<Finding>,
 }
@@ -186,7 +188,8 @@ pub fn recover(
         findings.push(Finding::LogLost);
     }
     let tail = judge_tail(&superblock, &tail, device_serial, &mut findings);
-    Ok(Recovered { superblock, heal, log, bitmap, tail, findings })
+    let device_serial = device_serial.to_owned();
+    Ok(Recovered { superblock, heal, log, bitmap, tail, device_serial, findings })
 }
 
 fn load_bitmap(

@@ -9,8 +9,8 @@ use super::layout::{Layout, SUPERBLOCK_PAGES};
 use super::{Damage, superblock_bytes};
 use crate::limits::{ATTEMPTS_MAX, HISTORY_MAX};
 use crate::units::{
-    BootId, ClusterId, DiskState, Generation, GroupId, NodeId, OpenAttempt, PAGE_BYTES, Page,
-    PairTag, VolumeId, VolumeRecord,
+    BootId, ClusterId, DiskState, Generation, GroupId, InSyncMark, NodeId, OpenAttempt, PAGE_BYTES,
+    Page, PairTag, VolumeId, VolumeRecord,
 };
 
 /// Everything that a superblock says. The replica owns one and rewrites it whole.
@@ -56,6 +56,9 @@ pub struct Superblock {
     pub attempts: [Option<OpenAttempt>; ATTEMPTS_MAX],
     /// Boot in which this node last became primary; `NONE` after an orderly demotion or stop.
     pub primary_boot: BootId,
+    /// In-sync mark that this node was given (R42). Worth something on the boot it names only: a
+    /// restart of the engine keeps it, a reboot does not.
+    pub mark: Option<InSyncMark>,
     /// The node was forced to primary at least once since the copies were last equal.
     pub diverged: bool,
 }

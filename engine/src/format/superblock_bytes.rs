@@ -9,8 +9,8 @@ use crate::limits::{
     ATTEMPTS_MAX, HISTORY_MAX, INTENT_REGIONS_MAX, INTENT_REGIONS_MIN, VOLUME_BYTES_MAX,
 };
 use crate::units::{
-    BLOCK_BYTES, BootId, ClusterId, DiskState, Epoch, Generation, GroupId, Members, NodeId, Nonce,
-    OpenAttempt, PAGE_BYTES, Page, PairTag, Version, VolumeRecord,
+    BLOCK_BYTES, BootId, ClusterId, DiskState, Epoch, Generation, GroupId, InSyncMark, Members,
+    NodeId, Nonce, OpenAttempt, PAGE_BYTES, Page, PairTag, Version, VolumeRecord,
 };
 
 /// Longest serial.
@@ -35,11 +35,13 @@ const BASE: usize = GENERATION + 16;
 const PRIMARY_BOOT: usize = BASE + 16;
 const HISTORY: usize = PRIMARY_BOOT + 16;
 const SERIAL: usize = HISTORY + HISTORY_MAX * 16;
-const SPARE_1: usize = SERIAL + SERIAL_BYTES_MAX;
+const MARK_GENERATION: usize = SERIAL + SERIAL_BYTES_MAX;
+const MARK_BOOT: usize = MARK_GENERATION + 16;
+const SPARE_1: usize = MARK_BOOT + 16;
 const RECORD: usize = 512;
 const ATTEMPTS: usize = RECORD + RECORD_ROOM;
 const SPARE_2: usize = ATTEMPTS + ATTEMPTS_MAX * RECORD_ROOM;
-const _: () = assert!(SPARE_1 == 392 && SPARE_1 <= RECORD);
+const _: () = assert!(SPARE_1 == 424 && SPARE_1 <= RECORD);
 const _: () = assert!(SPARE_2 == 2048 && SPARE_2 <= PAGE_BYTES);
 
 const FLAG_NEEDS_FULL: u8 = 1;
@@ -166,6 +168,10 @@ pub(super) fn put_body(page: &mut Page, superblock: &Superblock) {
         put(page, HISTORY + n * 16, &generation.0.to_le_bytes());
     }
     put(page, SERIAL, sb.serial.as_bytes());
+    if let Some(mark) = &sb.mark {
+        put(page, MARK_GENERATION, &mark.generation.0.to_le_bytes());
+        put(page, MARK_BOOT, &mark.boot.0.to_le_bytes());
+    }
     if let Some(record) = &sb.record {
         put_record(page, RECORD, record);
     }
@@ -184,8 +190,15 @@ fn get_serial(page: &Page) -> Result<String, Damage> {
     if len > SERIAL_BYTES_MAX {
         return Err(bad);
     }
-    checksum::check_zero(page, SERIAL + len..SPARE_1)?;
+    checksum::check_zero(page, SERIAL + len..MARK_GENERATION)?;
     String::from_utf8(page[SERIAL..SERIAL + len].to_vec()).map_err(|_| bad)
+}
+
+/// The mark, unless its room is empty.
+fn get_mark(page: &Page) -> Option<InSyncMark> {
+    let generation = Generation(u128_at(page, MARK_GENERATION));
+    let boot = BootId(u128_at(page, MARK_BOOT));
+    (generation.is_some() || boot.is_some()).then_some(InSyncMark { generation, boot })
 }
 
 fn in_range(name: &'static str, value: u64, min: u64, max: u64) -> Result<u64, Damage> {
@@ -233,6 +246,7 @@ pub(super) fn get_body(page: &Page, seal: &Seal) -> Result<Superblock, Damage> {
         record: get_record(page, RECORD, R_END)?,
         attempts,
         primary_boot: BootId(u128_at(page, PRIMARY_BOOT)),
+        mark: get_mark(page),
         diverged: flags & FLAG_DIVERGED != 0,
     })
 }

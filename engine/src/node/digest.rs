@@ -13,6 +13,9 @@ use std::sync::{Arc, mpsc};
 
 const WAKE: Token = Token { lane: lane::DIGEST, kind: 0, id: 0 };
 
+/// Stack of the helper: hashing needs little, and all of it is locked.
+const STACK_BYTES: usize = 256 << 10;
+
 /// The helper, seen from the reactor.
 pub struct Digester {
     jobs: mpsc::Sender<Job>,
@@ -51,7 +54,8 @@ impl Digester {
                 }
             }
         };
-        std::thread::Builder::new().name("digest".into()).spawn(work)?;
+        let helper = std::thread::Builder::new().name("digest".into());
+        helper.stack_size(STACK_BYTES).spawn(work)?;
         let wake = hub.port.ring.adopt(fd);
         let digester = Digester { jobs, results, held: Vec::new(), wake };
         digester.listen(hub);

@@ -19,6 +19,9 @@ pub fn take(lock_memory: bool) {
              CAP_SYS_RESOURCE"
         );
     }
+    if !sys::one_heap() {
+        tracing::warn!("the allocator keeps a heap for each thread: more memory is locked");
+    }
     if !lock_memory {
         tracing::warn!("memory is not locked: `limits.lock_memory` is off, fine for a lab");
     } else if let Err(error) = sys::lock_memory() {

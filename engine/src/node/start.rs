@@ -59,7 +59,7 @@ pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
     let digester = Digester::start(&mut hub).map_err(|error| StartError::Helper { error })?;
     let clients = open_clients(config, &mut hub, &sb, data_file, !data.is_block())?;
     let peer = open_peer(config, &mut hub, &sb, boot, start)?;
-    let hello = Hello { build: build_id(), config_digest: config.digest() };
+    let hello = Hello { build: lockstep_nbd::BUILD_ID.to_string(), config_digest: config.digest() };
     let admin = AdminLane::new(&mut hub, hello, listen::unix("admin", &config.admin)?);
     let signals = hub.port.ring.adopt(signals);
     let poller = Poller::new(config.limits.poll);
@@ -86,10 +86,6 @@ pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
         stop_by: None,
         give_up_at: None,
     })
-}
-
-fn build_id() -> String {
-    env!("CARGO_PKG_VERSION").to_string()
 }
 
 fn open_devices(config: &EngineConfig) -> Result<(Device, Device), StartError> {

@@ -60,6 +60,12 @@ impl Replica {
         self.next_checkpoint = self.now.after(self.checkpoint_pause(crowded));
     }
 
+    /// The flush failed: nothing is retired now, and tried again later.
+    pub(super) fn put_off_checkpoint(&mut self) {
+        self.checkpoint = None;
+        self.next_checkpoint = self.now.after(self.set.intent_idle);
+    }
+
     fn checkpoint_pause(&self, crowded: bool) -> Span {
         if crowded { Span::millis(50) } else { Span(self.set.intent_idle.0 / 4 + 1) }
     }

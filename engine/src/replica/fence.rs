@@ -102,7 +102,7 @@ impl Replica {
     /// secondary says so; a lone primary passes the error up and goes on.
     pub(super) fn fail_disk(&mut self, error: DiskError) {
         self.note(Note::DiskFailed { errno: error.errno });
-        if self.disk_failed || (self.serves() && !self.peer_required()) {
+        if self.disk_failed || (self.serves() && !self.peer_is_member()) {
             return;
         }
         self.disk_failed = true;
@@ -110,7 +110,10 @@ impl Replica {
         if self.mark.take().is_some() {
             self.out.push_back(Action::KeepMark { mark: None });
         }
-        self.store(Then::DistrustStored, |sb| sb.disk = DiskState::Failed);
+        self.store(Then::DistrustStored, |sb| {
+            sb.disk = DiskState::Failed;
+            sb.mark = None;
+        });
     }
 
     /// The cluster partition refused: nothing that needs metadata can be promised any more.
@@ -136,8 +139,13 @@ impl Replica {
             self.role = Role::Secondary;
         }
         if self.serves() {
-            if !self.peer_required() {
+            if !self.peer_is_member() {
+                self.adopting = false;
                 self.fail_cold_writes();
+                if !self.adopted() {
+                    self.abort_client_flushes();
+                }
+                self.recheck = true;
             }
             return;
         }

@@ -7,15 +7,17 @@ use super::action::{Action, Answered};
 use super::event::{DiskError, ReqId};
 use super::ids::Waiter;
 use super::mutant::Mutant;
-use crate::wire::message::{Message, Status};
+use crate::wire::message::{ByeReason, Message, Status};
 
 /// Who asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum FlushFor {
     Client(ReqId),
     Checkpoint,
-    Grow,
-    Reconciled,
+    /// The round that asked: another one's flush proves nothing.
+    Grow(u64),
+    /// See `Grow`.
+    Reconciled(u64),
     SyncTarget,
     Leaving,
 }
@@ -150,6 +152,7 @@ impl Replica {
     fn end_flushes(&mut self) {
         let required = self.peer_required() && !Mutant::FlushLocallyOnly.on(); // R17
         let adopted = self.peer_required() || self.adopted();
+        let reachable = self.peer_required() || self.stage.flushes();
         let mut index = 0;
         while index < self.flushes.ops.len() {
             let op = &self.flushes.ops[index];
@@ -157,6 +160,7 @@ impl Replica {
             let remote = match op.remote {
                 Leg::Done | Leg::NotNeeded => true,
                 Leg::Void => !client,
+                Leg::Wanted if !client => !reachable,
                 Leg::Wanted | Leg::Running => client && !required,
             };
             let remote = remote && (!client || !required || op.remote == Leg::Done);
@@ -179,8 +183,8 @@ impl Replica {
                 self.answer(req, Answered::Ok);
             }
             FlushFor::Checkpoint => self.checkpoint_flushed(remote_done),
-            FlushFor::Grow => self.grow_flushed(remote_done),
-            FlushFor::Reconciled => self.reconcile_flushed(remote_done),
+            FlushFor::Grow(round) => self.grow_flushed(round, remote_done),
+            FlushFor::Reconciled(round) => self.reconcile_flushed(round, remote_done),
             FlushFor::SyncTarget => self.target_flushed(remote_done),
             FlushFor::Leaving => self.leaving_flushed(remote_done),
         }
@@ -202,24 +206,29 @@ impl Replica {
         self.end_flushes();
     }
 
-    /// Our own flushes end without a result; clients get an error, or wait for the hand-over.
+    /// What the flush was for ends without it: clients get an error, or wait for the hand-over
+    /// when the peer is a member.
     fn fail_flushes(&mut self) {
-        let required = self.peer_required();
+        let hand_over = self.peer_is_member();
         let mut failed = Vec::new();
-        for op in &mut self.flushes.ops {
-            if op.local == Leg::Running {
-                op.local = Leg::Void;
-                if let FlushFor::Client(req) = op.who {
-                    failed.push(req);
+        self.flushes.ops.retain(|op| {
+            let keep =
+                op.local != Leg::Running || (hand_over && matches!(op.who, FlushFor::Client(_)));
+            if !keep {
+                failed.push(op.who);
+            }
+            keep
+        });
+        for who in failed {
+            match who {
+                FlushFor::Client(req) => self.answer(req, Answered::IoError),
+                FlushFor::Checkpoint => self.put_off_checkpoint(),
+                FlushFor::Leaving => self.fence(),
+                FlushFor::Grow(_) | FlushFor::Reconciled(_) | FlushFor::SyncTarget => {
+                    self.is_flushing_reconciled = false;
+                    self.say_bye(ByeReason::Failed);
                 }
             }
-        }
-        if required {
-            return;
-        }
-        self.flushes.ops.retain(|op| op.local != Leg::Void);
-        for req in failed {
-            self.answer(req, Answered::IoError);
         }
     }
 

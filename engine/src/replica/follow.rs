@@ -55,7 +55,7 @@ struct FollowOp {
 
 #[derive(Clone, Copy)]
 enum FollowWhat {
-    Write { buf: Option<BufId>, reported: bool },
+    Write { buf: Option<BufId>, punch: bool, fua: bool, reported: bool, started: bool },
     Read { buf: u32 },
     Digest { buf: u32 },
 }
@@ -80,42 +80,77 @@ impl Replica {
             self.say_bye(ByeReason::Protocol);
             return;
         };
-        let Some(key) = self.follow_write(token, at, Some(buf)) else { return };
-        let op = Waiter::Follow(key).id();
-        self.out.push_back(Action::DiskWrite { op, at, buf, fua });
+        self.follow_write(token, at, (false, fua), Some(buf));
     }
 
     pub(super) fn on_peer_zero(&mut self, token: u64, at: Extent, punch: bool, fua: bool) {
-        let Some(key) = self.follow_write(token, at, None) else { return };
-        let op = Waiter::Follow(key).id();
-        self.out.push_back(Action::DiskZero { op, at, punch, fua });
+        self.follow_write(token, at, (punch, fua), None);
     }
 
-    fn follow_write(&mut self, token: u64, at: Extent, buf: Option<BufId>) -> Option<Key> {
+    fn follow_write(
+        &mut self,
+        token: u64,
+        at: Extent,
+        (punch, fua): (bool, bool),
+        buf: Option<BufId>,
+    ) {
         let Some(session) = self.link.as_ref().map(|link| link.session) else {
             self.refuse_frame(buf);
-            return None;
+            return;
         };
         let inside = at.end() <= self.meta.get().size;
         if !self.obeys() || !inside || self.follow.ops.len() >= PEER_OPS_MAX {
             self.refuse_frame(buf);
             self.say_bye(ByeReason::Protocol);
-            return None;
+            return;
         }
         if self.disk_failed {
             self.refuse_frame(buf);
             self.send(Message::Ack { token, status: Status::IoError });
-            return None;
+            return;
         }
-        let reported = self.set.ack == AckMode::Received;
+        let reported = self.set.ack == AckMode::Received && !fua;
         self.follow.next_seq += 1;
         let seq = self.follow.next_seq;
-        let what = FollowWhat::Write { buf, reported };
+        let what = FollowWhat::Write { buf, punch, fua, reported, started: false };
         let key = self.follow.ops.insert(FollowOp { session, token, at, seq, what });
         if reported {
             self.send(Message::Ack { token, status: Status::Ok });
         }
-        Some(key)
+        self.start_follow_write(key);
+    }
+
+    /// Starts a write, unless an earlier one to the same blocks is still at the disk: in `received`
+    /// the driver may send the next one as soon as the first was reported (R19).
+    fn start_follow_write(&mut self, key: Key) {
+        let Some(op) = self.follow.ops.get(key) else { return };
+        let (at, seq) = (op.at, op.seq);
+        let blocked = self.follow.ops.iter().any(|(_, other)| {
+            matches!(other.what, FollowWhat::Write { .. })
+                && other.seq < seq
+                && other.at.overlaps(at)
+        });
+        let Some(op) = self.follow.ops.get_mut(key) else { return };
+        let FollowWhat::Write { buf, punch, fua, started, .. } = &mut op.what else { return };
+        if blocked || *started {
+            return;
+        }
+        *started = true;
+        let (op, fua) = (Waiter::Follow(key).id(), *fua);
+        self.out.push_back(match *buf {
+            Some(buf) => Action::DiskWrite { op, at, buf, fua },
+            None => Action::DiskZero { op, at, punch: *punch, fua },
+        });
+    }
+
+    /// A write of the peer has ended: those that waited for its range may start.
+    fn start_follow_waiting(&mut self, at: Extent) {
+        let waits = self.follow.ops.keys_where(|op| {
+            matches!(op.what, FollowWhat::Write { started: false, .. }) && op.at.overlaps(at)
+        });
+        for key in waits {
+            self.start_follow_write(key);
+        }
     }
 
     pub(super) fn on_follow_disk(&mut self, key: Key, result: Result<(), DiskError>) {
@@ -124,8 +159,9 @@ impl Replica {
         };
         let (session, token, at, what) = (op.session, op.token, op.at, op.what);
         match what {
-            FollowWhat::Write { buf, reported } => {
+            FollowWhat::Write { buf, reported, .. } => {
                 self.follow_done(key);
+                self.start_follow_waiting(at);
                 if let Some(buf) = buf {
                     self.free(buf);
                 }
@@ -219,7 +255,17 @@ impl Replica {
             self.out.push_back(Action::DiskFlush { op });
         }
         while !self.bufs.is_empty() {
-            let Some((token, at, digest)) = self.follow.reads.pop_front() else { break };
+            // In `received` a reported write may still be at the disk: it comes first (R43).
+            let writing = |at: &Extent| {
+                self.follow.ops.iter().any(|(_, op)| {
+                    matches!(op.what, FollowWhat::Write { .. }) && op.at.overlaps(*at)
+                })
+            };
+            let free = self.follow.reads.iter().position(|(_, at, _)| !writing(at));
+            let Some((token, at, digest)) = free.and_then(|free| self.follow.reads.remove(free))
+            else {
+                break;
+            };
             self.start_peer_read(token, at, digest);
         }
     }
@@ -280,6 +326,7 @@ impl Replica {
         self.store(then, |sb| {
             sb.disk = DiskState::Inconsistent;
             sb.needs_full |= kind == SyncKind::Full;
+            sb.mark = None;
         });
     }
 
@@ -317,7 +364,9 @@ impl Replica {
             self.say_bye(ByeReason::Protocol);
             return;
         }
+        let boot = self.set.boot;
         self.store(Then::UpToDate { session, round }, |sb| {
+            sb.mark = Some(InSyncMark { generation, boot });
             enter_generation(sb, generation);
             sb.base = generation;
             sb.disk = DiskState::UpToDate;
@@ -342,6 +391,10 @@ impl Replica {
     pub(super) fn on_drop_bits(&mut self) {
         if self.obeys() {
             self.dirty.all_equal();
+            if let Some(hello) = self.link.as_mut().and_then(|link| link.hello.as_mut()) {
+                hello.dirty_blocks = 0;
+            }
+            self.out.push_back(Action::StatusChanged);
             self.start_full_checkpoint();
         }
     }

@@ -33,7 +33,7 @@ impl Replica {
         let drained = self.is_drained() || Mutant::GrowWithoutDrain.on(); // R27
         if step == Grow::Draining && drained && self.adopted() {
             self.set_stage(Stage::Growing(Grow::Flushing));
-            self.start_flush(FlushFor::Grow, true);
+            self.start_flush(FlushFor::Grow(self.round), true);
         }
     }
 
@@ -47,8 +47,8 @@ impl Replica {
     }
 
     /// (3) is done: (4).
-    pub(super) fn grow_flushed(&mut self, remote_done: bool) {
-        if self.stage != Stage::Growing(Grow::Flushing) || !remote_done {
+    pub(super) fn grow_flushed(&mut self, round: u64, remote_done: bool) {
+        if round != self.round || self.stage != Stage::Growing(Grow::Flushing) || !remote_done {
             return;
         }
         self.set_stage(Stage::Growing(Grow::Persisting));
@@ -91,6 +91,9 @@ impl Replica {
         self.synced_life = self.link.as_ref().map(|link| link.peer_life);
         self.shrink_at = None;
         self.resend_lost();
+        if self.dirty.bitmap.count() > 0 {
+            self.repair_members();
+        }
     }
 
     /// Gives the in-sync mark (R42) before any report of this session counts.

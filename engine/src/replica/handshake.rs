@@ -26,8 +26,9 @@ impl Replica {
         if self.link.is_some() {
             self.lose_session(self.set.times.grace);
         }
-        if peer != self.peer {
-            let why = DropReason::Said(ByeReason::Protocol);
+        let stopping = self.leaving.as_ref().is_some_and(|leaving| leaving.stop);
+        if peer != self.peer || (stopping && !self.serves()) {
+            let why = DropReason::Said(ByeReason::Stopping);
             self.out.push_back(Action::DropLink { session, why });
             return;
         }
@@ -50,7 +51,8 @@ impl Replica {
 
     /// R20: nothing of an earlier session may still be on its way to our disk when we greet.
     pub(super) fn greet_when_reaped(&mut self) {
-        let reaped = self.follow.is_empty() || Mutant::GreetBeforeReaped.on();
+        let reaped = self.follow.is_empty() && (self.serves() || !self.writes_at_disk());
+        let reaped = reaped || Mutant::GreetBeforeReaped.on();
         if self.link.as_ref().is_some_and(|link| !link.hello_sent) && reaped {
             if let Some(link) = &mut self.link {
                 link.hello_sent = true;
@@ -90,7 +92,7 @@ impl Replica {
             dirty_blocks: self.dirty.bitmap.count(),
             hot_regions: self.dirty.hot(),
             size: sb.size,
-            life: sb.life,
+            life: self.life_told,
             life_heard: sb.life_heard,
         }
     }
@@ -203,7 +205,7 @@ impl Replica {
             if self.stage == Stage::Growing(Grow::Recording) {
                 self.grown();
             }
-        } else if self.dirty.bitmap.count() > 0 {
+        } else if self.dirty.bitmap.count() > 0 || hello.dirty_blocks > 0 {
             if Mutant::ClearBitsOnEqualGeneration.on() {
                 self.dirty.bitmap.clear_all(); // R9
             }
@@ -215,7 +217,12 @@ impl Replica {
 
     /// The peer is not a member: it becomes a resync target, unless it went its own way.
     fn drive_stranger(&mut self, hello: &Hello) {
-        let under_way = matches!(self.stage, Stage::Preparing | Stage::Syncing | Stage::Growing(_));
+        let reconciling = self.sync.as_ref().is_some_and(|s| s.kind == SyncKind::Reconcile);
+        let under_way = match self.stage {
+            Stage::Preparing => !reconciling,
+            Stage::Syncing | Stage::Growing(_) => true,
+            _ => false,
+        };
         if under_way {
             return;
         }
@@ -228,7 +235,9 @@ impl Replica {
         }
         match self.kinship(hello) {
             Kinship::Tracked => {
-                if self.reports_void(hello) {
+                // Reports of a life that nobody compares with are void too: this node may have
+                // been started, or have taken over, since it last counted them.
+                if self.synced_life.is_none() || self.reports_void(hello) {
                     self.dirty.dirty_unflushed();
                 }
                 self.begin_sync(SyncKind::Incremental);
@@ -407,6 +416,28 @@ impl Replica {
         }
     }
 
+    /// The device at hand is not the one that was left: it must be filled whole, and from then on
+    /// it is ours. Its tail is written only after that is stored, or a crash would trust it.
+    pub(super) fn distrust_device(&mut self, tail_life: u64, serial: String) {
+        self.note(Note::DiskSwapped);
+        self.disk = DiskState::Inconsistent;
+        self.mark = None;
+        let life = self.meta.get().life.max(tail_life);
+        self.store(Then::SwapStored { life }, |sb| {
+            sb.mark = None;
+            sb.disk = DiskState::Inconsistent;
+            sb.needs_full = true;
+            sb.mark = None;
+            sb.serial = serial;
+        });
+    }
+
+    pub(super) fn bind_device(&mut self, life: u64) {
+        self.advance_life(life + 1);
+        self.advance_life(life + 2);
+        self.say_hello();
+    }
+
     /// A resumed or new copy is not the one that the metadata describes (R21): it must be filled
     /// whole. A primary that finds out stops answering.
     pub(super) fn distrust(&mut self, heard: Option<u64>) {
@@ -414,8 +445,10 @@ impl Replica {
         self.disk = DiskState::Inconsistent;
         self.mark = None;
         self.out.push_back(Action::KeepMark { mark: None });
-        if self.serves() {
+        if self.serves() && self.peer_is_member() {
             self.disk_failed = true;
+        } else if self.serves() {
+            self.fence();
         }
         self.store(Then::DistrustStored, |sb| {
             sb.disk = DiskState::Inconsistent;

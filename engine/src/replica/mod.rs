@@ -30,7 +30,7 @@ mod verify;
 mod write;
 
 use crate::format::layout::Layout;
-use crate::format::recover::{Recovered, TailVerdict};
+use crate::format::recover::{Recovered, SwapReason, TailVerdict};
 use crate::limits::{CLIENT_OPS_MAX, INTERNAL_BUFS, SYNC_OPS_MAX};
 use crate::units::{
     Counters, DiskState, Epoch, InSyncMark, NodeId, Role, Session, Tick, VolumeRecord,
@@ -47,7 +47,7 @@ use meta::Meta;
 use mutant::Mutant;
 use overlap::Overlap;
 use role::{Leaving, Promotion};
-use settings::Settings;
+use settings::{AckMode, Settings};
 use slab::{Key, Slab};
 use state::{Kind, Link, Op, Pending, Stage, Sync, Then, Verify};
 use std::collections::VecDeque;
@@ -72,6 +72,8 @@ pub struct Replica {
     adopting: bool,
     storing_life: Option<u64>,
     writing_life: u64,
+    /// The life counter that is durable in tail and superblock: what the peer may be told.
+    life_told: u64,
     next_life: Tick,
     dirty: Dirty,
     checkpoint: Option<Checkpoint>,
@@ -153,13 +155,26 @@ impl Replica {
             return Err(OpenRefused::EmptyVolume);
         }
         let swapped = !matches!(recovered.tail, TailVerdict::Matches | TailVerdict::OneAhead);
+        let tail_life = match &recovered.tail {
+            TailVerdict::Swapped { reason: SwapReason::Life { tail, .. } } => *tail,
+            _ => 0,
+        };
+        let serial = recovered.device_serial.clone();
         let mut replica = Replica::assemble(settings, recovered, now);
         if swapped && !Mutant::TrustRestoredSnapshot.on() {
-            replica.distrust(None); // R21
+            replica.distrust_device(tail_life, serial); // R21
         }
         if replica.dirty.is_log_lost() {
             // Everything is dirty; the log counts again once the bitmap says so on disk.
             replica.start_full_checkpoint();
+        }
+        if replica.meta.get().disk == DiskState::Failed {
+            // Somebody has mended or replaced the device: what it holds is to be filled whole.
+            replica.disk = DiskState::Inconsistent;
+            replica.store(Then::DistrustStored, |sb| {
+                sb.disk = DiskState::Inconsistent;
+                sb.needs_full = true;
+            });
         }
         replica.pump();
         Ok(replica)
@@ -178,6 +193,7 @@ impl Replica {
             adopting: false,
             storing_life: None,
             writing_life: 0,
+            life_told: sb.life,
             next_life: now,
             dirty: Dirty::open(recovered.bitmap, recovered.log, layout, now),
             checkpoint: None,
@@ -186,7 +202,10 @@ impl Replica {
             disk: if sb.disk == DiskState::UpToDate { DiskState::Consistent } else { sb.disk },
             promotion: None,
             leaving: None,
-            mark: None,
+            mark: sb.mark.filter(|mark| {
+                // A reboot voids it, and so does a restart where reports come from memory (R42).
+                mark.boot == settings.boot && settings.ack == AckMode::Written
+            }),
             disk_failed: false,
             meta_failed: false,
             split_brain: false,
@@ -376,6 +395,7 @@ impl Replica {
             Then::DemoteStored => self.demote_stored(),
             Then::StopStored => self.out.push_back(Action::Stopped),
             Then::DistrustStored => self.say_hello(),
+            Then::SwapStored { life } => self.bind_device(life),
         }
     }
 
@@ -452,6 +472,13 @@ impl Replica {
             || self.meta.get().record.as_ref().is_some_and(names)
             || attempts.any(|attempt| names(&attempt.wanted))
             || matches!(self.stage, Stage::Growing(_))
+    }
+
+    /// Whether the peer is a member, in the record that is acted on or in the one on its way.
+    fn peer_is_member(&self) -> bool {
+        let names = |record: &VolumeRecord| record.members.contains(self.peer);
+        self.record.as_ref().is_some_and(names)
+            || self.meta.get().record.as_ref().is_some_and(names)
     }
 
     fn set_stage(&mut self, stage: Stage) {

@@ -3,11 +3,11 @@
 //! disk nor the hasher uses it.
 
 use super::Replica;
-use super::action::Action;
+use super::action::{Action, Note};
 use super::event::{BufId, DiskError};
 use super::ids::Waiter;
 use super::slab::Key;
-use super::state::{Kind, Op, Phase, Piece};
+use super::state::{Kind, Op, Phase, Piece, Stage};
 use crate::units::{BLOCK_BYTES, BlockIndex, Digest, Extent};
 use crate::wire::message::{Message, Status};
 
@@ -23,6 +23,7 @@ impl Replica {
             acks: 0,
             busy: false,
             failed: false,
+            lost: false,
         };
         let seq = self.next_seq();
         let key = self.ops.insert(Op { at, phase: Phase::Locking, seq, kind: Kind::Piece(piece) });
@@ -59,8 +60,12 @@ impl Replica {
         let session = link.session;
         let Some(Op { at, kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) else { return };
         let (at, buf) = (*at, BufId::internal(piece.buf));
+        let verify = piece.verify;
         if result.is_err() || piece.failed {
             self.fail_piece(key);
+            if let Err(error) = result {
+                self.piece_unreadable(error, verify);
+            }
             return;
         }
         if piece.digests {
@@ -71,6 +76,16 @@ impl Replica {
         piece.acks = 1;
         self.count_sent(at);
         self.send_payload(Message::SyncWrite { token: key.0, at }, Some(buf), 0);
+    }
+
+    /// What must be made equal can't be read here. A member whose copy reconciles nothing is of no
+    /// use as the primary; alone, the block waits for a write or for the disk.
+    fn piece_unreadable(&mut self, error: DiskError, verify: bool) {
+        if self.stage == Stage::Reconciling && !verify && self.peer_is_member() {
+            self.fail_disk(error);
+        } else {
+            self.note(Note::DiskFailed { errno: error.errno });
+        }
     }
 
     /// The disk or the hasher is done with the buffer and the piece is not wanted any more.
@@ -158,12 +173,23 @@ impl Replica {
         let Kind::Piece(piece) = op.kind else { return };
         assert!(!piece.busy, "a piece ended while its buffer was in use");
         self.bufs.push(piece.buf);
-        if piece.verify {
+        if piece.lost {
+            // What started it ended with the session.
+        } else if piece.verify {
             self.verify_piece_done();
         } else {
             self.sync_piece_done(op.at, !piece.failed);
         }
         self.unlock(op.at, key);
+    }
+
+    /// Pieces of an earlier resync end on their own and count for nothing.
+    pub(super) fn disown_pieces(&mut self) {
+        for key in self.ops.keys_where(|op| matches!(op.kind, Kind::Piece(_))) {
+            if let Some(Op { kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) {
+                piece.lost = true;
+            }
+        }
     }
 
     /// The session is gone: pieces end as soon as the disk and the hasher let go of them.
@@ -173,6 +199,7 @@ impl Replica {
                 continue;
             };
             piece.failed = true;
+            piece.lost = true;
             if !piece.busy && *phase == Phase::Running {
                 self.finish_piece(key);
             }

@@ -11,7 +11,7 @@ use super::slab::Key;
 use super::state::{Kind, Op, Phase, ReadOp, Repair, Stage};
 use crate::limits::SYNC_OPS_MAX;
 use crate::units::Extent;
-use crate::wire::message::{Message, Status};
+use crate::wire::message::{ByeReason, Message, Status};
 
 impl Replica {
     pub(super) fn admit_read(&mut self, req: ReqId, at: Extent, buf: BufId) {
@@ -158,8 +158,15 @@ impl Replica {
     }
 
     fn on_repair_data(&mut self, key: Key, status: Status, buf: Option<BufId>) {
-        let Some(Op { at, kind: Kind::Repair(repair), .. }) = self.ops.get_mut(key) else { return };
+        let Some(Op { at, phase, kind: Kind::Repair(repair), .. }) = self.ops.get_mut(key) else {
+            return;
+        };
         let at = *at;
+        if *phase != Phase::Running || repair.buf.is_some() {
+            self.refuse_frame(buf);
+            self.say_bye(ByeReason::Protocol);
+            return;
+        }
         match (status, buf) {
             (Status::Ok, Some(buf)) => {
                 repair.buf = Some(buf);
@@ -175,6 +182,7 @@ impl Replica {
             self.note(Note::DiskFailed { errno: error.errno });
         }
         self.finish_repair(key);
+        self.greet_when_reaped();
     }
 
     fn finish_repair(&mut self, key: Key) {

@@ -9,8 +9,12 @@ use super::state::{Grow, Stage, Sync};
 use crate::limits::{
     PIECE_BLOCKS_MAX, SYNC_OPS_BUSY, SYNC_UNFLUSHED_BYTES_MAX, SYNC_UNFLUSHED_EXTENTS_MAX,
 };
-use crate::units::{BLOCK_BYTES, BlockIndex, Extent};
+use crate::units::{BLOCK_BYTES, BlockIndex, Extent, Span};
 use crate::wire::message::{Message, SyncKind};
+
+/// A pass that made no block equal, because the source can't read what is left, is tried again
+/// after this long.
+const PASS_PAUSE: Span = Span::millis(1_000);
 
 impl Replica {
     /// Asks the peer to prepare. Bits of both sides count; a full resync makes every block dirty.
@@ -19,7 +23,9 @@ impl Replica {
             self.dirty.bitmap.set_all();
         }
         self.round += 1;
+        self.is_flushing_reconciled = false;
         let generation = self.record.map_or(self.meta.get().generation, |r| r.generation);
+        self.disown_pieces();
         self.sync = Some(Sync {
             kind,
             paused: self.sync_paused && kind != SyncKind::Reconcile,
@@ -34,8 +40,11 @@ impl Replica {
             write_both: kind == SyncKind::Reconcile,
             progress_at: self.now,
             remaining_at: u64::MAX,
-            failed: false,
+            pass_done: 0,
+            retry_at: self.now,
         });
+        self.verify = None;
+        self.synced_life = self.link.as_ref().map(|link| link.peer_life);
         self.set_stage(Stage::Preparing);
         self.send(Message::SyncBegin { round: self.round, kind, generation });
     }
@@ -62,8 +71,7 @@ impl Replica {
 
     /// Whether `sync` may start pieces now.
     fn sync_runs(&self) -> bool {
-        let active = matches!(self.stage, Stage::Syncing | Stage::Reconciling);
-        active && self.sync.as_ref().is_some_and(|sync| !sync.failed)
+        matches!(self.stage, Stage::Syncing | Stage::Reconciling) && self.sync.is_some()
     }
 
     pub(super) fn pump_stage(&mut self) {
@@ -92,7 +100,12 @@ impl Replica {
             let Some(sync) = &mut self.sync else { return };
             let crowded = sync.unflushed_bytes >= SYNC_UNFLUSHED_BYTES_MAX
                 || sync.unflushed.len() >= SYNC_UNFLUSHED_EXTENTS_MAX;
-            if sync.paused || crowded || sync.inflight as usize >= window || self.bufs.is_empty() {
+            if self.now < sync.retry_at
+                || sync.paused
+                || crowded
+                || sync.inflight as usize >= window
+                || self.bufs.is_empty()
+            {
                 return;
             }
             let Some(first) = self.dirty.bitmap.next_set(sync.cursor) else {
@@ -172,6 +185,10 @@ impl Replica {
         if dirty > 0 {
             if sync.unflushed.is_empty() {
                 sync.cursor = 0;
+                if sync.done == sync.pass_done {
+                    sync.retry_at = self.now.after(PASS_PAUSE);
+                }
+                sync.pass_done = sync.done;
             }
             return;
         }
@@ -180,12 +197,15 @@ impl Replica {
             self.begin_grow();
         } else if !self.is_flushing_reconciled {
             self.is_flushing_reconciled = true;
-            self.start_flush(FlushFor::Reconciled, true);
+            self.start_flush(FlushFor::Reconciled(self.round), true);
         }
     }
 
     /// Both disks are equal where intent was open, and both are stable: the peer takes the mark.
-    pub(super) fn reconcile_flushed(&mut self, remote_done: bool) {
+    pub(super) fn reconcile_flushed(&mut self, round: u64, remote_done: bool) {
+        if round != self.round {
+            return;
+        }
         self.is_flushing_reconciled = false;
         if self.stage != Stage::Reconciling || !remote_done || self.dirty.bitmap.count() > 0 {
             return;

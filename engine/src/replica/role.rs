@@ -12,7 +12,7 @@ use crate::format::superblock::Superblock;
 use crate::units::{
     BootId, DiskState, Generation, InSyncMark, Members, OpenAttempt, Role, Span, VolumeRecord,
 };
-use crate::wire::message::SyncKind;
+use crate::wire::message::{ByeReason, SyncKind};
 
 /// A promotion on its way.
 pub(super) struct Promotion {
@@ -27,6 +27,9 @@ pub(super) struct Leaving {
     /// The process is to end.
     pub stop: bool,
     pub step: LeavingStep,
+    /// The checkpoint that retires everything has begun; an earlier one had to end first, because
+    /// its bitmap pages are on their way and count as clean already.
+    pub retiring: bool,
 }
 
 /// The steps, in order.
@@ -250,6 +253,7 @@ impl Replica {
                 accept_record(sb, record, true);
             }
             sb.primary_boot = boot;
+            sb.mark = None;
             if record.forced {
                 sb.disk = DiskState::UpToDate;
                 sb.needs_full = false;
@@ -307,11 +311,14 @@ impl Replica {
             self.role = Role::Demoting;
             self.out.push_back(Action::Clients { open: false });
         }
-        if let Some(sync) = &mut self.sync {
+        if let Some(sync) = self.sync.as_mut().filter(|s| s.kind != SyncKind::Reconcile) {
             sync.paused = true;
         }
         self.verify = None;
-        self.leaving = Some(Leaving { cmd, stop, step: LeavingStep::Draining });
+        if self.role == Role::Secondary {
+            self.say_bye(ByeReason::Stopping);
+        }
+        self.leaving = Some(Leaving { cmd, stop, step: LeavingStep::Draining, retiring: false });
         self.out.push_back(Action::StatusChanged);
     }
 
@@ -327,13 +334,21 @@ impl Replica {
                     self.start_flush(super::flush::FlushFor::Leaving, remote);
                 }
             }
+            LeavingStep::Retiring if self.checkpoint.is_none() && !leaving.retiring => {
+                leaving.retiring = true;
+                self.start_full_checkpoint();
+            }
             LeavingStep::Retiring if self.checkpoint.is_none() => {
                 leaving.step = LeavingStep::Storing;
                 let stop = leaving.stop;
                 let life = self.meta.get().life + 1;
                 self.advance_life(life);
                 let then = if stop { Then::StopStored } else { Then::DemoteStored };
-                self.store(then, |sb| sb.primary_boot = BootId::NONE);
+                let mark = self.mark_of_leaver();
+                self.store(then, |sb| {
+                    sb.primary_boot = BootId::NONE;
+                    sb.mark = mark.or(sb.mark);
+                });
             }
             _ => {}
         }
@@ -347,17 +362,22 @@ impl Replica {
             return;
         }
         leaving.step = LeavingStep::Retiring;
-        self.checkpoint = None;
-        self.start_full_checkpoint();
+    }
+
+    /// What an old primary takes with it when both members are in sync: the proof that it holds
+    /// every acknowledged write.
+    fn mark_of_leaver(&self) -> Option<InSyncMark> {
+        let both = self.record.is_some_and(|record| record.members == Members::BOTH);
+        let generation = self.meta.get().generation;
+        let in_sync = both && self.role == Role::Demoting && self.stage == Stage::Mirrored;
+        in_sync.then_some(InSyncMark { generation, boot: self.set.boot })
     }
 
     /// The volume is handed over: both nodes hold everything, and this one keeps the proof.
     pub(super) fn demote_stored(&mut self) {
         let Some(leaving) = self.leaving.take() else { return };
-        let both = self.record.is_some_and(|record| record.members == Members::BOTH);
-        let generation = self.meta.get().generation;
-        if both && self.stage == Stage::Mirrored {
-            self.mark = Some(InSyncMark { generation, boot: self.set.boot });
+        if let Some(mark) = self.meta.get().mark {
+            self.mark = Some(mark);
             self.out.push_back(Action::KeepMark { mark: self.mark });
         }
         self.role = Role::Secondary;
@@ -393,7 +413,10 @@ fn accept_record(sb: &mut Superblock, record: VolumeRecord, member: bool) {
         sb.disk = DiskState::UpToDate;
         sb.needs_full = false;
     }
-    if !member && sb.disk == DiskState::UpToDate {
-        sb.disk = DiskState::Outdated;
+    if !member {
+        sb.mark = None;
+        if sb.disk == DiskState::UpToDate {
+            sb.disk = DiskState::Outdated;
+        }
     }
 }

@@ -171,6 +171,8 @@ pub(super) struct Piece {
     /// A disk read or a digest is under way: the buffer is in use.
     pub busy: bool,
     pub failed: bool,
+    /// Its session is over: the resync or verify that started it does not count it any more.
+    pub lost: bool,
 }
 
 /// Rewrites a range that the local disk could not read, from the peer.
@@ -199,8 +201,10 @@ pub(super) struct Sync {
     pub write_both: bool,
     pub progress_at: Tick,
     pub remaining_at: u64,
-    /// A write of the target failed.
-    pub failed: bool,
+    /// Blocks done when the pass began: a pass that got nowhere is not repeated at once.
+    pub pass_done: u64,
+    /// The next pass starts then.
+    pub retry_at: Tick,
 }
 
 /// A verify under way.
@@ -234,6 +238,8 @@ pub(super) enum Then {
     StopStored,
     /// The copy was found to be another's or older (R21) in a session.
     DistrustStored,
+    /// As above, for a device that is bound anew: both tail slots follow, above this life.
+    SwapStored { life: u64 },
 }
 
 /// A superblock change that somebody waits for.

@@ -24,7 +24,7 @@ impl Replica {
         }
         if self.serves() {
             next[4] = self.shrink_at.filter(|at| *at > self.now && self.stage == Stage::Away);
-            next[5] = Some(self.next_life);
+            next[5] = self.storing_life.is_none().then_some(self.next_life);
             next[6] = self.suspend_deadline();
         }
         next[7] = self.checkpoint_deadline();
@@ -78,7 +78,8 @@ impl Replica {
         match self.stage {
             Stage::Greeting | Stage::Marking => Some(self.set.times.hello),
             Stage::Preparing | Stage::Growing(Grow::Persisting) => Some(self.set.times.ack_timeout),
-            Stage::Following | Stage::Idle if self.serves() => Some(self.set.times.hello),
+            Stage::Following if self.serves() => Some(self.set.times.hello),
+            Stage::Idle if self.serves() && self.peer_required() => Some(self.set.times.hello),
             _ => None,
         }
     }
@@ -187,6 +188,7 @@ impl Replica {
     }
 
     pub(super) fn life_stored(&mut self, counter: u64) {
+        self.life_told = counter;
         self.send(Message::Life { counter });
         match self.storing_life {
             Some(wanted) if wanted > counter => self.write_tail(wanted),

@@ -46,7 +46,7 @@ impl Replica {
                 return;
             }
             let room = verify.inflight < VERIFY_WINDOW && !self.bufs.is_empty();
-            if !room || verify.cursor >= blocks || !self.stage.syncs() {
+            if !room || verify.cursor >= blocks || self.stage != Stage::Mirrored {
                 return;
             }
             let first = verify.cursor;
@@ -77,7 +77,7 @@ impl Replica {
     }
 
     /// Both are members and blocks differ: they are made equal before they count again.
-    fn repair_members(&mut self) {
+    pub(super) fn repair_members(&mut self) {
         let total = self.dirty.bitmap.count();
         self.sync = Some(Sync {
             kind: SyncKind::Reconcile,
@@ -93,7 +93,8 @@ impl Replica {
             write_both: true,
             progress_at: self.now,
             remaining_at: u64::MAX,
-            failed: false,
+            pass_done: 0,
+            retry_at: self.now,
         });
         self.set_stage(Stage::Reconciling);
     }

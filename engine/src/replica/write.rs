@@ -211,6 +211,16 @@ impl Replica {
         })
     }
 
+    /// Whether a write or repair of this node's own is at its disk: one of a role that is over
+    /// must not land beside what the peer sends.
+    pub(super) fn writes_at_disk(&self) -> bool {
+        self.ops.iter().any(|(_, op)| match &op.kind {
+            Kind::Write(write) => op.phase == Phase::Running && write.local == Local::Waiting,
+            Kind::Repair(repair) => repair.buf.is_some(),
+            Kind::Read(_) | Kind::Piece(_) => false,
+        })
+    }
+
     pub(super) fn set_remote(&mut self, key: Key, remote: Remote) {
         if let Some(Op { kind: Kind::Write(write), .. }) = self.ops.get_mut(key) {
             write.remote = remote;
@@ -232,17 +242,18 @@ impl Replica {
 
     /// The local leg of a write ended.
     pub(super) fn on_write_done(&mut self, key: Key, result: Result<(), DiskError>) {
-        let required = self.peer_required();
+        let member = self.peer_is_member();
         let Some(Op { kind: Kind::Write(write), .. }) = self.ops.get_mut(key) else { return };
         write.local = if result.is_ok() { Local::Done } else { Local::Failed };
         if let Err(error) = result {
-            if required {
+            if member {
                 self.fail_disk(error);
             } else {
                 self.note(Note::DiskFailed { errno: error.errno });
             }
         }
         self.settle_write(key);
+        self.greet_when_reaped();
     }
 
     /// The peer reported a write.
@@ -271,7 +282,7 @@ impl Replica {
         match write.local {
             Local::Waiting => return,
             _ if write.req.is_none() => {}
-            Local::Failed if !required && !failing => result = Some(Answered::IoError),
+            Local::Failed if !failing => result = Some(Answered::IoError),
             Local::Failed => {}
             Local::Done if failing => {}
             Local::Done if required => {
@@ -279,6 +290,7 @@ impl Replica {
                 result = reported.then_some(Answered::Ok); // R15
             }
             Local::Done if adopted => result = Some(Answered::Ok),
+            Local::Done if self.meta_failed => result = Some(Answered::IoError),
             Local::Done => self.adopt(),
         }
         if let Some(result) = result {
@@ -311,6 +323,10 @@ impl Replica {
         if reported && local == Local::Done && self.sync.is_some() && self.stage.syncs() {
             self.dirty.bitmap.clear(at.blocks());
             self.recheck = true;
+        }
+        if local == Local::Failed {
+            // What is here is unknown and the peer may have the new value: they differ.
+            self.mark_dirty(at);
         }
         self.dirty.leave(at, reported, self.now);
         self.ops.remove(key);

@@ -151,6 +151,12 @@ pub fn lock_memory() -> io::Result<()> {
     check(unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) })
 }
 
+/// Keeps the allocator to one heap: each thread's own would reserve, and lock, 64 MiB.
+pub fn one_heap() -> bool {
+    // SAFETY: no pointers are passed; called before the first thread.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) == 1 }
+}
+
 /// Bytes that may be locked; `None` without limit.
 pub fn memlock_limit() -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -298,13 +298,18 @@ impl World {
             Fault::SlowDisk(node) => {
                 self.host(node).disk.faults.slow = if on { slow } else { 0 };
             }
-            Fault::ReadErrors(node) => self.host(node).disk.faults.reads = on,
+            Fault::ReadErrors(node) => {
+                self.host(node).disk.faults.reads = on;
+                self.host(node).hurt = true;
+            }
             Fault::WriteErrors(node) => {
                 self.host(node).disk.faults.writes = on;
+                self.host(node).hurt = true;
                 self.host(node).broken |= on;
             }
             Fault::MetaErrors(node) => {
                 self.host(node).disk.faults.meta = on;
+                self.host(node).hurt = true;
                 self.host(node).broken |= on;
             }
             _ => {}
@@ -403,6 +408,7 @@ impl World {
         let name = self.name();
         let host = self.host(node);
         host.content_lost = true;
+        host.hurt = true;
         if !host.serial.is_empty() {
             host.serial = format!("disk-{node}-{name}");
         }
@@ -417,6 +423,7 @@ impl World {
         let page = self.random.index(pages);
         let host = self.host(node);
         host.rotted = true;
+        host.hurt = true;
         host.disk.rot(page, mask);
     }
 

@@ -213,7 +213,8 @@ impl World {
         });
         for node in [NodeId::A, NodeId::B] {
             if seen.members.contains(node) && !members.contains(node) {
-                self.host(node).content_lost = false;
+                let filled = self.judge.is_filled(&self.hosts[index(node)].disk);
+                self.host(node).content_lost &= !filled;
             }
         }
         let [a, b] = &self.hosts;
@@ -221,7 +222,8 @@ impl World {
         if seen.forced {
             judge.forgive([&a.disk, &b.disk]);
         }
-        judge.record(&seen, members, [&a.disk, &b.disk]);
+        let lost = [a.content_lost, b.content_lost];
+        judge.record(&seen, members, [&a.disk, &b.disk], lost);
     }
 
     /// An answer of the arbiter, or the time-out; whichever is first counts.
@@ -294,7 +296,7 @@ impl World {
         step: StepId,
         command: EngineCommand,
     ) {
-        if !self.host(node).engine.as_ref().is_some_and(|e| e.run == engine) {
+        if self.host(node).engine.as_ref().is_none_or(|e| e.run != engine) {
             return;
         }
         let what = match command {

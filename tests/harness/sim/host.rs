@@ -141,6 +141,8 @@ pub struct Host {
     pub broken: bool,
     /// The cluster partition rotted since the node was last made good.
     pub rotted: bool,
+    /// A fault has hit its disks at some time.
+    pub hurt: bool,
 }
 
 impl Host {
@@ -166,6 +168,7 @@ impl Host {
             content_lost: false,
             broken: false,
             rotted: false,
+            hurt: false,
         }
     }
 

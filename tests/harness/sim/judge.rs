@@ -231,14 +231,22 @@ impl Judge {
     }
 
     /// The arbiter took a record. P1 and P3: whoever is a member now holds everything.
-    pub fn record(&mut self, record: &VolumeRecord, before: Members, disks: [&Disk; 2]) {
+    /// A disk that was replaced after it was filled (`lost`) is caught when it serves.
+    pub fn record(
+        &mut self,
+        record: &VolumeRecord,
+        before: Members,
+        disks: [&Disk; 2],
+        lost: [bool; 2],
+    ) {
         self.members = record.members;
         let members = both(record.members);
         for register in self.registers.values_mut() {
             register.excuse(&members);
         }
         for node in [NodeId::A, NodeId::B] {
-            if record.members.contains(node) && !before.contains(node) && before != Members::NONE {
+            let joins = record.members.contains(node) && !before.contains(node);
+            if joins && !lost[index(node)] && before != Members::NONE {
                 let rule = format!("P1 (became a member in v{})", record.version.0);
                 self.holds(&rule, node, disks[index(node)], !self.in_memory);
             }
@@ -248,6 +256,14 @@ impl Judge {
     /// The content of this disk must be a legal answer for every block, and stable where covered.
     pub fn holds_all(&mut self, rule: &str, node: NodeId, disk: &Disk) {
         self.holds(rule, node, disk, true);
+    }
+
+    /// Whether a disk that was replaced holds everything again.
+    pub fn is_filled(&self, disk: &Disk) -> bool {
+        let now = self.instant + 2;
+        self.registers
+            .iter()
+            .all(|(block, register)| register.legal(disk.current.get(*block), now, false).is_none())
     }
 
     fn holds(&mut self, rule: &str, node: NodeId, disk: &Disk, acked: bool) {

@@ -88,7 +88,7 @@ impl World {
                 host.content_lost = true;
                 host.refused = None;
                 self.say(|| format!("{node}: formatted again"));
-            } else if failed && spare {
+            } else if failed && (spare || !self.members().contains(node)) {
                 self.power_off(node);
                 self.host(node).disk.swap();
                 self.new_device(node);
@@ -110,15 +110,17 @@ impl World {
             && !self.hosts[index(node)].content_lost
     }
 
-    /// The device of the only good copy refused writes: nothing but a backup helps (§3.1, DP).
+    /// Every member's disks were hit by faults and no copy is usable: nothing but a backup helps
+    /// (§3.1, DP).
     pub fn last_copy_lost(&self) -> bool {
-        let both = [NodeId::A, NodeId::B];
-        let failed = |node: &NodeId| self.disk_state(*node) == Some(DiskState::Failed);
         let usable = |node: &NodeId| {
             let state = self.disk_state(*node);
             state != Some(DiskState::Failed) && state != Some(DiskState::Inconsistent)
         };
-        both.iter().any(failed) && !both.iter().any(usable)
+        let members = self.members();
+        let both = [NodeId::A, NodeId::B];
+        let spared = |node: &NodeId| members.contains(*node) && !self.hosts[index(*node)].hurt;
+        !both.iter().any(spared) && !both.iter().any(usable)
     }
 
     /// A member's copy is gone for good and the other one can't prove that it has everything: the
@@ -135,8 +137,8 @@ impl World {
             .into_iter()
             .find(|node| self.good(*node) && self.members().contains(*node))
             .or_else(|| {
-                let outdated = |node: &NodeId| self.disk_state(*node) == Some(DiskState::Outdated);
-                both.into_iter().find(outdated)
+                let old = |node: &NodeId| self.disk_state(*node) == Some(DiskState::Outdated);
+                both.into_iter().find(|node| self.good(*node) || old(node))
             });
         if let Some(node) = best {
             self.operator(node, Verb::ForcePromote);

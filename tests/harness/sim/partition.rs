@@ -45,6 +45,7 @@ pub fn blank_superblock(
         history: [Generation::NONE; HISTORY_MAX],
         record: None,
         attempts: [None; ATTEMPTS_MAX],
+        mark: None,
         primary_boot: BootId::NONE,
         diverged: false,
     }

@@ -8,7 +8,7 @@ use super::state::{Call, Phase, Purpose};
 use super::{Decider, GIVE_UP};
 use crate::decide::event::{StepId, Verb};
 use crate::decide::step::{EngineCommand, Refused, Step};
-use lockstep_engine::units::{OpenAttempt, Role, Status, Tick, VolumeRecord};
+use lockstep_engine::units::{BootId, OpenAttempt, Role, Status, Tick, VolumeRecord};
 
 /// The engine's word for "another role change is under way".
 const BUSY: &str = "busy";
@@ -119,8 +119,15 @@ impl Decider {
                 self.promoted(now);
             }
             Purpose::Demote | Purpose::Fence => {
+                let orderly = purpose == Purpose::Demote;
                 let Some(status) = &mut self.engine.status else { return };
                 status.role = Role::Secondary;
+                if orderly {
+                    // Drained, flushed, intent retired: the engine's next status says so too.
+                    status.primary_boot = BootId::NONE;
+                    status.hot_regions = 0;
+                    status.dirty_blocks = 0;
+                }
                 self.doubt();
             }
             Purpose::Attempt => self.attempt_stored(),

@@ -5,6 +5,7 @@ use super::attempt::Stored;
 use super::state::{Phase, Purpose};
 use super::{Decider, GIVE_UP};
 use crate::decide::mutant::Mutant;
+use crate::decide::record::Record;
 use crate::decide::step::{EngineCommand, Refused, Waiting};
 use crate::decide::transition::{self, Inputs, Transition};
 use lockstep_engine::units::{Mirror, Role, Tick};
@@ -57,6 +58,9 @@ impl Decider {
                 if !self.owns(&record) {
                     return self.finish(Err(Refused::NotPrimary), now);
                 }
+                if self.engine.is_quiet() && !self.left_in_order(&record) {
+                    return self.finish(Err(Refused::NotPrimary), now);
+                }
                 if let Some(open) = &mut self.open {
                     open.held = false; // The stop that a release has stored is sent after all.
                     return self.enter(Phase::Swap);
@@ -72,6 +76,9 @@ impl Decider {
                     return false;
                 }
                 let Some(record) = self.base() else { return false };
+                if !self.left_in_order(&record) {
+                    return self.finish(Err(Refused::NotPrimary), now);
+                }
                 let inputs = self.inputs();
                 let author = self.author();
                 match transition::stop(&record, author, &inputs) {
@@ -87,6 +94,17 @@ impl Decider {
                 false
             }
         }
+    }
+
+    /// Whether the engine gave the volume up with everything drained and flushed: a fence or a crash
+    /// leaves acknowledged writes that only this host's power keeps, and a record that says "stopped"
+    /// would let the peer start without them.
+    fn left_in_order(&self, record: &Record) -> bool {
+        let alone = record.is_alone(self.me());
+        let clean = self.engine.status.as_ref().is_some_and(|status| {
+            !status.primary_boot.is_some() && status.dirty_blocks == 0 && status.hot_regions == 0
+        });
+        alone || clean
     }
 
     fn demote(&mut self, now: Tick) -> bool {

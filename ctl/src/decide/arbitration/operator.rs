@@ -199,6 +199,10 @@ impl Decider {
                 return false;
             }
         }
+        if self.released.is_some() && self.engine.is_spoiled() {
+            // What the peer may take over with stays said: nothing here can serve instead.
+            return self.finish(Err(Refused::BadCopy), now);
+        }
         self.withdraw_release();
         let Some(record) = self.checked_record(now) else { return false };
         if self.owns(&record) && self.engine.role() == Some(Role::Primary) {

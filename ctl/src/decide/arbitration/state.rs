@@ -5,7 +5,7 @@ use crate::decide::event::{PeerBeat, RequestId, StepId, Verb};
 use crate::decide::record::Record;
 use crate::decide::step::Waiting;
 use lockstep_engine::units::{
-    Epoch, InSyncMark, LinkState, Role, StartId, Status, Tick, Version, VolumeRecord,
+    DiskState, Epoch, InSyncMark, LinkState, Role, StartId, Status, Tick, Version, VolumeRecord,
 };
 use std::collections::BTreeMap;
 
@@ -74,6 +74,14 @@ impl EngineSide {
     /// The role, when the engine is there.
     pub fn role(&self) -> Option<Role> {
         self.status.as_ref().map(|status| status.role)
+    }
+
+    /// Whether the copy here can't serve: its engine refuses every promotion but a forced one.
+    pub fn is_spoiled(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| {
+            let sound = matches!(status.disk, DiskState::UpToDate | DiskState::Consistent);
+            status.needs_full || !sound
+        })
     }
 
     /// Whether the engine is there and answers no client.

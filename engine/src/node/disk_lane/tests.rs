@@ -15,8 +15,11 @@ struct Lab {
 
 impl Lab {
     fn new() -> Lab {
+        Lab::on(tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap())
+    }
+
+    fn on(data: StdFile, meta: StdFile) -> Lab {
         let mut hub = rig::hub();
-        let (data, meta) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         data.set_len(2 << 20).unwrap();
         meta.set_len(1 << 20).unwrap();
         let [data_file, meta_file] = [&data, &meta]
@@ -28,6 +31,7 @@ impl Lab {
 
     fn result(&mut self, op: u64) -> Result<(), DiskError> {
         for _ in 0..1_000 {
+            self.lane.run_aside(&mut self.hub);
             for done in rig::completions(&mut self.hub) {
                 self.lane.done(&mut self.hub, done);
             }
@@ -49,7 +53,19 @@ impl Lab {
 
 #[test]
 fn what_is_written_is_read_and_what_is_zeroed_is_zero() {
-    let mut lab = Lab::new();
+    write_zero_and_read(Lab::new());
+}
+
+#[test]
+fn files_in_memory_are_served_without_the_ring() {
+    let memory = std::path::Path::new("/dev/shm");
+    let Ok(data) = tempfile::tempfile_in(memory) else { return };
+    let lab = Lab::on(data, tempfile::tempfile_in(memory).unwrap());
+    assert!(lab.lane.in_memory);
+    write_zero_and_read(lab);
+}
+
+fn write_zero_and_read(mut lab: Lab) {
     let buf = lab.filled(7);
     let at = Extent::new(4096, 64 << 10);
     lab.lane.write(&mut lab.hub, OpId(1), at, buf, true);
