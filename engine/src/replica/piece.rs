@@ -132,6 +132,9 @@ impl Replica {
             return;
         }
         piece.acks = u32::try_from(runs.len()).expect("a piece has few blocks");
+        if let Some(sync) = &mut self.sync {
+            sync.sampling.found(runs.first() == Some(&at));
+        }
         if runs.is_empty() {
             self.finish_piece(key);
             return;

@@ -5,6 +5,7 @@
 use super::Replica;
 use super::action::Note;
 use super::flush::FlushFor;
+use super::sampling::Sampling;
 use super::state::{Grow, Stage, Sync};
 use crate::limits::{
     PIECE_BLOCKS_MAX, SYNC_OPS_BUSY, SYNC_UNFLUSHED_BYTES_MAX, SYNC_UNFLUSHED_EXTENTS_MAX,
@@ -37,6 +38,7 @@ impl Replica {
             unflushed_bytes: 0,
             flush_running: false,
             sent_bytes: 0,
+            sampling: Sampling::default(),
             write_both: kind == SyncKind::Reconcile,
             progress_at: self.now,
             remaining_at: u64::MAX,
@@ -116,7 +118,8 @@ impl Replica {
             let end = self.dirty.bitmap.next_clear(first, limit);
             sync.cursor = end;
             sync.inflight += 1;
-            let digests = self.set.sync_digests || sync.kind == SyncKind::Reconcile;
+            let digests = sync.kind == SyncKind::Reconcile
+                || (self.set.sync_digests && sync.sampling.compares());
             let count = u32::try_from(end - first).expect("a piece is small");
             self.start_piece(Extent::of_blocks(BlockIndex(first), count), digests, false);
         }

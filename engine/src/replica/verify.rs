@@ -4,6 +4,7 @@
 use super::Replica;
 use super::action::{Note, Refusal};
 use super::event::CmdId;
+use super::sampling::Sampling;
 use super::state::{Kind, Stage, Sync, Verify};
 use crate::limits::PIECE_BLOCKS_MAX;
 use crate::units::{BLOCK_BYTES, BlockIndex, Extent};
@@ -90,6 +91,7 @@ impl Replica {
             unflushed_bytes: 0,
             flush_running: false,
             sent_bytes: 0,
+            sampling: Sampling::default(),
             write_both: true,
             progress_at: self.now,
             remaining_at: u64::MAX,
