@@ -89,6 +89,19 @@ def fill(world, target, seed):
     fio(world, target, ["--rw=write", "--bs=1M", "--iodepth=8", "--end_fsync=1"], seed)
 
 
+def copy_bytes_per_s(world, source, target, size, seconds):
+    """What the disk under two images does when one is read and the other written at once, in order
+    and in large pieces: the slower of the two."""
+    common = ["fio", "--output-format=json", "--thread", "--ioengine=io_uring", "--direct=1"]
+    common += [f"--size={size}", "--time_based", f"--runtime={seconds}"]
+    common += ["--bs=256k", "--iodepth=16"]
+    jobs = ["--name=from", "--rw=read", f"--filename={source}"]
+    jobs += ["--name=to", "--rw=write", f"--filename={target}"]
+    output = run(*world.inside("a", *common, *jobs))
+    of = {job["jobname"]: job for job in json.loads(output[output.index("{") :])["jobs"]}
+    return min(of["from"]["read"]["bw_bytes"], of["to"]["write"]["bw_bytes"])
+
+
 def link_bytes_per_s(world, seconds):
     """What one TCP flow carries from host a to host b."""
     command = world.inside("b", sys.executable, "-c", PUMP, "receive", ADDRESS["b"], seconds)

@@ -86,10 +86,10 @@ def specials(extra):
         lower = min(found["disk"], found["link"])
         lines += [
             "",
-            f"Resync of {found['bytes'] / 1e6:,.0f} MB of dirty data: "
-            f"{rate(found['rate'], 'bytes_per_s')}; "
-            f"the disk takes {rate(found['disk'], 'bytes_per_s')}, "
-            f"the link {rate(found['link'], 'bytes_per_s')}: "
+            f"Resync of {found['bytes'] / 1e6:,.0f} MB of dirty data on disk: "
+            f"{rate(found['rate'], 'bytes_per_s')}; the disk that holds both images reads one and "
+            f"writes the other with {rate(found['disk'], 'bytes_per_s')}, "
+            f"the link carries {rate(found['link'], 'bytes_per_s')}: "
             + ratio_text(found["rate"] / lower, RESYNC_GOAL)
             + " of the lower.",
         ]

@@ -27,6 +27,9 @@ const INTERNAL: usize = INTERNAL_BUFS + 16;
 /// Bytes of a staging buffer: some thirty writes of 4 KiB, and twice the largest frame head.
 pub const STAGE_BYTES: usize = 128 << 10;
 const _: () = assert!(STAGE_BYTES >= crate::wire::bounds::FRAME_HEAD_BYTES_MAX);
+/// Bytes staged at once while large payloads come: enough for their heads. What is staged of a
+/// payload is copied; the rest is received where it is to stay.
+pub const BULKY_BYTES: usize = 4 << 10;
 /// Connections that may be open to clients: one staging buffer each.
 pub const CLIENTS_MAX: usize = 64;
 /// Sockets of the peer that are not yet attached to a session.

@@ -21,6 +21,7 @@ mod piece;
 mod read;
 mod resync;
 mod role;
+mod sampling;
 pub mod settings;
 mod slab;
 mod state;

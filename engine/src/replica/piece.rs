@@ -133,6 +133,9 @@ impl Replica {
             self.finish_piece(key);
             return;
         }
+        if let Some(sync) = &mut self.sync {
+            sync.sampling.found(runs.len() == 1 && runs.first() == Some(&at));
+        }
         piece.runs = runs;
         if !self.send_runs(key) {
             self.finish_piece(key);

@@ -101,7 +101,8 @@ impl Replica {
             let end = self.dirty.bitmap.next_clear(first, limit);
             sync.cursor = end;
             sync.inflight += 1;
-            let digests = self.set.sync_digests || sync.kind == SyncKind::Reconcile;
+            let digests = sync.kind == SyncKind::Reconcile
+                || (self.set.sync_digests && sync.sampling.compares());
             let count = u32::try_from(end - first).expect("a piece is small");
             let at = Extent::of_blocks(BlockIndex(first), count);
             if let Some(rate) = self.set.sync_rate_max {

@@ -21,7 +21,8 @@ pub struct Settings {
     pub start: StartId,
     /// When writes count on the peer.
     pub ack: AckMode,
-    /// Compare digests before sending, in every resync. Reconciliation always compares.
+    /// Compare digests before sending, in every resync, where that pays. Reconciliation always
+    /// compares.
     pub sync_digests: bool,
     /// Resync pieces in flight at most, within `SYNC_OPS_MAX`.
     pub sync_window: usize,

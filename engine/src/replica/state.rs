@@ -3,6 +3,7 @@
 
 use super::event::{BufId, CmdId, ReqId};
 use super::meta::Ticket;
+use super::sampling::Sampling;
 use crate::units::{BootId, Digest, Extent, Session, StartId, Tick, VolumeRecord};
 use crate::wire::message::{Hello, SyncKind};
 
@@ -199,6 +200,7 @@ pub(super) struct Sync {
     pub unflushed_bytes: u64,
     pub flush_running: bool,
     pub sent_bytes: u64,
+    pub sampling: Sampling,
     /// Writes to dirty blocks go to both nodes (R26 i).
     pub write_both: bool,
     pub progress_at: Tick,
@@ -223,6 +225,7 @@ impl Sync {
             unflushed_bytes: 0,
             flush_running: false,
             sent_bytes: 0,
+            sampling: Sampling::default(),
             write_both: kind == SyncKind::Reconcile,
             progress_at: now,
             remaining_at: u64::MAX,

@@ -210,15 +210,19 @@ pub fn shutdown(fd: BorrowedFd<'_>) -> io::Result<()> {
     check(unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) })
 }
 
-/// Whether the file lives in memory alone (tmpfs): reads and writes of it never wait.
+/// Whether this is a regular file that lives in memory alone (tmpfs): reads and writes of it never
+/// wait. A device node does not count, although the file system that holds the node may be tmpfs:
+/// what it leads to is somewhere else.
 pub fn is_in_memory(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut file = std::mem::MaybeUninit::<libc::stat>::uninit();
     let mut found = std::mem::MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: fstatfs fills the whole structure when it succeeds, and only then it is read.
-    let kind = unsafe {
+    // SAFETY: each call fills the whole structure when it succeeds, and only then it is read.
+    let (mode, kind) = unsafe {
+        check(libc::fstat(fd.as_raw_fd(), file.as_mut_ptr()))?;
         check(libc::fstatfs(fd.as_raw_fd(), found.as_mut_ptr()))?;
-        found.assume_init().f_type
+        (file.assume_init().st_mode, found.assume_init().f_type)
     };
-    Ok(kind == libc::TMPFS_MAGIC)
+    Ok(mode & libc::S_IFMT == libc::S_IFREG && kind == libc::TMPFS_MAGIC)
 }
 
 /// Reads at an offset, once.

@@ -158,3 +158,14 @@ fn a_wait_ends_in_time() {
     assert!(sys::boottime_ns() - before >= 4_000_000);
     assert!(!ring.has_news());
 }
+
+#[test]
+fn only_a_regular_file_of_a_memory_file_system_counts_as_memory() {
+    use std::os::fd::AsFd;
+    let node = std::fs::File::open("/dev/null").unwrap();
+    assert!(!sys::is_in_memory(node.as_fd()).unwrap());
+    let folder = std::fs::File::open("/dev/shm").unwrap();
+    assert!(!sys::is_in_memory(folder.as_fd()).unwrap());
+    let file = tempfile::tempfile_in("/dev/shm").unwrap();
+    assert!(sys::is_in_memory(file.as_fd()).unwrap());
+}

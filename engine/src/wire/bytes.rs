@@ -1,9 +1,16 @@
 //! Little-endian integers at fixed places, and the checksum of the link.
 //! Always: a place outside the slice is a bug of the caller, who has checked the length before.
 
+use std::sync::OnceLock;
+
+/// A checksum of nothing. Copied for each sum, because making one asks the processor what it can.
+static EMPTY: OnceLock<crc32fast::Hasher> = OnceLock::new();
+
 /// CRC-32 (IEEE) of `bytes`, as frames carry it.
 pub fn checksum(bytes: &[u8]) -> u32 {
-    crc32fast::hash(bytes)
+    let mut hasher = EMPTY.get_or_init(crc32fast::Hasher::new).clone();
+    hasher.update(bytes);
+    hasher.finalize()
 }
 
 /// CRC-32 of a payload that arrives or lies in several pieces.

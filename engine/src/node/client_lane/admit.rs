@@ -2,7 +2,7 @@
 //! Always: a request enters only when its buffers are there: a read with all of them, a write
 //! piece by piece; until then its connection is not read from.
 
-use super::super::bufs::SMALL_BYTES;
+use super::super::bufs::{BULKY_BYTES, SMALL_BYTES};
 use super::super::hub::Hub;
 use super::conn::{Body, Phase};
 use super::request::{ConnId, req_id};
@@ -75,6 +75,8 @@ impl ClientLane {
                     self.finish(hub, index);
                     return Flow::Stop;
                 }
+                conn.bulky =
+                    request.command == Command::Write && request.len as usize > SMALL_BYTES;
                 conn.next = Some(request);
                 Flow::On
             }
@@ -292,7 +294,9 @@ impl ClientLane {
         conn.compact();
         let Some(into) = conn.stage.take() else { return };
         let from = u32::try_from(conn.end).expect("a staging buffer is small");
-        let len = u32::try_from(into.len() - conn.end).expect("a staging buffer is small");
+        let most = if conn.bulky { BULKY_BYTES } else { into.len() };
+        let len = most.min(into.len() - conn.end);
+        let len = u32::try_from(len).expect("a staging buffer is small");
         assert!(len > 0, "a request fits the staging buffer");
         conn.receiving = true;
         let token = conn_token(What::Receive, index, conn.generation);

@@ -54,6 +54,8 @@ pub(super) struct Conn {
     pub outstanding: usize,
     pub phase: Phase,
     pub idle: bool,
+    /// The last request was a write larger than a small slot; the next one likely is, too.
+    pub bulky: bool,
     pub stalled: bool,
     pub greet_by: Option<Tick>,
 }

@@ -204,6 +204,7 @@ impl ClientLane {
             outstanding: 0,
             phase: Phase::Open,
             idle: false,
+            bulky: false,
             stalled: false,
             greet_by: Some(hub.now.after(GREET)),
         });

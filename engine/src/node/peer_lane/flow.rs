@@ -2,7 +2,7 @@
 //! Always: the staging buffer is here or with a receive; a frame whose payload waits for a slot
 //! stops its flow, and no other.
 
-use super::super::bufs::SMALL_BYTES;
+use super::super::bufs::{BULKY_BYTES, SMALL_BYTES};
 use super::super::hub::Hub;
 use super::super::outbox::Outbox;
 use super::super::port::lane;
@@ -50,6 +50,8 @@ pub(super) struct Flow {
     incoming: Option<Incoming>,
     sequence: u64,
     idle: bool,
+    /// The last payload was larger than a small slot; the next one likely is, too.
+    bulky: bool,
 }
 
 /// Ops of a flow.
@@ -83,6 +85,7 @@ impl Flow {
             incoming: None,
             sequence: FRAME_SEQUENCE_FIRST,
             idle: false,
+            bulky: false,
         }
     }
 
@@ -173,6 +176,7 @@ impl Flow {
                             buf: None,
                         })),
                         Some(info) => {
+                            self.bulky = info.len as usize > SMALL_BYTES;
                             let (slot, have) = (None, 0);
                             self.incoming = frame.messages.last().map(|message| Incoming {
                                 epoch,
@@ -243,7 +247,9 @@ impl Flow {
             (self.start, self.end) = (0, self.end - self.start);
         }
         let from = u32::try_from(self.end).expect("a staging buffer is small");
-        let len = u32::try_from(into.len() - self.end).expect("a staging buffer is small");
+        let most = if self.bulky && self.start == self.end { BULKY_BYTES } else { into.len() };
+        let len = most.min(into.len() - self.end);
+        let len = u32::try_from(len).expect("a staging buffer is small");
         assert!(len > 0, "a frame head fits the staging buffer");
         self.receiving = true;
         let (file, idle) = (self.file.clone(), self.idle);
