@@ -50,6 +50,7 @@ const HEADINGS: &[&str] = &[
     "Picture",
     "Promises",
     "The two commands",
+    "Two nodes of your own",
     "How to read `status`",
     "When something fails",
     "Limits we do not cross",
