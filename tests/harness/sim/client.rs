@@ -7,8 +7,10 @@ use super::world::{What, World};
 use lockstep_engine::replica::action::Answered;
 use lockstep_engine::replica::event::{BufId, Event, ReqId, Request};
 use lockstep_engine::replica::settings::AckMode;
-use lockstep_engine::units::{BLOCK_BYTES, Extent, NodeId};
+use lockstep_engine::units::{BLOCK_BYTES, Extent, NodeId, Span, Tick};
 
+/// Longer than every time-out that leads to a takeover.
+const STEADY: Span = Span::millis(12_000);
 /// Requests in flight at one node.
 const IN_FLIGHT_MAX: usize = 16;
 
@@ -23,6 +25,7 @@ impl World {
         }
         self.say(|| format!("{node}: clients {}", if open { "accepted" } else { "refused" }));
         if open {
+            self.check_alone(node);
             let host = &self.hosts[index(node)];
             self.judge.holds_all("P3 (serves without an acknowledged write)", node, &host.disk);
             if self.plan.clients {
@@ -41,6 +44,23 @@ impl World {
         }
         for (at, stamp) in lost {
             self.judge.write_gave_up(node, at, stamp);
+        }
+    }
+
+    /// R13: a node that serves has stopped, addresses and all, before another one starts. Excused
+    /// is one whose processes have been away, since nobody could tell it in time, and force.
+    fn check_alone(&mut self, node: NodeId) {
+        let now = self.now();
+        let host = &self.hosts[index(node.peer())];
+        let awake = |since: Tick| since.after(STEADY) <= now;
+        let (Some(engine), Some(daemon)) = (&host.engine, &host.daemon) else { return };
+        let told = daemon.engine == Some(engine.run) && awake(daemon.since) && awake(engine.since);
+        let forced = self.arbiter.record.as_ref().is_some_and(|record| record.forced);
+        if engine.open && told && awake(host.frozen_until) && !forced {
+            let peer = node.peer();
+            let text =
+                format!("R13: {node} accepts clients while {peer} does; {}", self.describe());
+            self.judge.violate(text);
         }
     }
 

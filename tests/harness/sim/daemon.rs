@@ -48,6 +48,7 @@ impl World {
         let run = host.next_run();
         host.daemon = Some(Daemon {
             run,
+            since: now,
             decider: Decider::new(settings, local),
             engine: None,
             answering: true,

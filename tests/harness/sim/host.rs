@@ -53,6 +53,8 @@ pub struct Engine {
     pub run: u64,
     /// Its start id.
     pub start: StartId,
+    /// When it started.
+    pub since: Tick,
     /// The production replica.
     pub replica: Replica,
     /// Buffers of clients and of received payloads.
@@ -85,6 +87,8 @@ pub struct Engine {
 pub struct Daemon {
     /// Its run.
     pub run: u64,
+    /// When it started.
+    pub since: Tick,
     /// The production decider.
     pub decider: Decider,
     /// Run of the engine it is connected to.

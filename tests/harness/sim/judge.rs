@@ -24,6 +24,8 @@ pub struct Judge {
     /// The first violation.
     pub violation: Option<String>,
     members: Members,
+    /// Primary in the arbiter's record.
+    owner: Option<NodeId>,
     /// The peer's memory counts as its disk until a flush (`received`).
     in_memory: bool,
     /// Client operations that were answered.
@@ -240,17 +242,37 @@ impl Judge {
         lost: [bool; 2],
     ) {
         self.members = record.members;
-        let members = both(record.members);
+        let owner = std::mem::replace(&mut self.owner, record.primary);
+        let taken = owner.filter(|owner| record.primary == Some(owner.peer()));
+        // Whoever takes over must hold what its own power loss took and the old primary still has;
+        // whoever starts alone has waited for a peer that can't have anything more (§1.2).
+        let bound = if taken.is_some() { before } else { record.members };
+        let members = both(bound);
         for register in self.registers.values_mut() {
             register.excuse(&members);
         }
+        if before == Members::NONE {
+            return;
+        }
         for node in [NodeId::A, NodeId::B] {
             let joins = record.members.contains(node) && !before.contains(node);
-            if joins && !lost[index(node)] && before != Members::NONE {
-                let rule = format!("P1 (became a member in v{})", record.version.0);
-                self.holds(&rule, node, disks[index(node)], !self.in_memory);
+            let takes = taken == Some(node.peer()) && record.members == Members::only(node);
+            if (joins || takes) && !lost[index(node)] && !record.forced {
+                let what = if joins { "became a member" } else { "took over" };
+                let rule = format!("P1 ({what} in v{})", record.version.0);
+                self.holds_even_exposed(&rule, node, disks[index(node)]);
             }
         }
+    }
+
+    /// The same for a node that is relied upon from now on: earlier power losses excuse nothing.
+    fn holds_even_exposed(&mut self, rule: &str, node: NodeId, disk: &Disk) {
+        if !self.in_memory {
+            for register in self.registers.values_mut() {
+                register.rely_on(index(node));
+            }
+        }
+        self.holds(rule, node, disk, !self.in_memory);
     }
 
     /// The content of this disk must be a legal answer for every block, and stable where covered.

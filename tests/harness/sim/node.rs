@@ -57,12 +57,14 @@ impl World {
     }
 
     fn engine_opened(&mut self, node: NodeId, start: StartId, replica: Replica) {
+        let now = self.now();
         let host = self.host(node);
         let run = host.next_run();
         host.refused = None;
         host.engine = Some(Engine {
             run,
             start,
+            since: now,
             replica,
             bufs: HashMap::new(),
             next_buf: 1,
@@ -205,9 +207,8 @@ impl World {
                 }
             }
             Action::Note(note) => {
-                if self.plan.clients && matches!(note, Note::VerifyMismatch { .. }) {
-                    let text = format!("P1: node {node}: {note:?} between members");
-                    self.judge.violate(text);
+                if let Note::VerifyMismatch { at } = note {
+                    self.verify_found(node, at);
                 }
                 self.say(|| format!("{node}: {note:?}"));
             }
@@ -221,6 +222,18 @@ impl World {
                 self.host(node).wants_engine = false;
                 self.engine_end(node);
             }
+        }
+    }
+
+    /// Verify runs between members, so that nothing may differ; what can't be read counts as
+    /// different, and stories may let data rot.
+    fn verify_found(&mut self, node: NodeId, at: Extent) {
+        let unread = self.hosts.iter().any(|host| {
+            let bad = &host.disk.bad_blocks;
+            host.disk.faults.reads || at.blocks().any(|block| bad.contains(&block))
+        });
+        if self.plan.clients && !unread {
+            self.judge.violate(format!("P1: node {node}: verify finds a difference at {at:?}"));
         }
     }
 

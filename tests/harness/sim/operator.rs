@@ -7,8 +7,6 @@ use super::world::{What, World};
 use lockstep_ctl::decide::event::Verb;
 use lockstep_engine::units::{DiskState, NodeId, Span};
 
-/// How long nobody may serve before the operator acts.
-const PATIENCE: Span = Span::millis(9_000);
 /// How long before the operator accepts loss where a copy is gone for good.
 const DESPAIR: Span = Span::millis(60_000);
 /// The operator looks this often.
@@ -31,7 +29,7 @@ impl World {
             self.repair();
         }
         let young = record.version.0 == 1;
-        if !young && now.since(self.idle_since) < PATIENCE {
+        if !young && now.since(self.idle_since) < self.plan.patience {
             return;
         }
         let desperate = self.healed && now.since(self.idle_since) > DESPAIR;

@@ -228,6 +228,11 @@ impl Register {
         }
     }
 
+    /// This host is bound to hold everything again.
+    pub fn rely_on(&mut self, host: usize) {
+        self.values.iter_mut().for_each(|value| value.exposed[host] = false);
+    }
+
     /// Values that no member is bound to hold any more count as unanswered.
     pub fn excuse(&mut self, members: &[usize]) {
         for value in &mut self.values {

@@ -67,6 +67,7 @@ fn quiet() -> Plan {
         sync_window: 4,
         auto_takeover: false,
         serials: false,
+        patience: Span::millis(9_000),
         jitter: false,
         clients: false,
         trace: true,

@@ -74,6 +74,7 @@ impl Plan {
             sync_window: [1, 4, 64][random.index(3)],
             auto_takeover: random.chance(850),
             serials: random.chance(500),
+            patience: Span::millis([500, 3_000, 9_000, 9_000][random.index(4)]),
             jitter: true,
             clients: true,
             trace: false,

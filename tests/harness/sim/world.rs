@@ -148,6 +148,8 @@ pub struct Plan {
     pub serials: bool,
     /// The standby takes over by itself.
     pub auto_takeover: bool,
+    /// How long nobody may serve before the operator acts.
+    pub patience: Span,
     /// Delays are drawn, not fixed.
     pub jitter: bool,
     /// Clients run by themselves.

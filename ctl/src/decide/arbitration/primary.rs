@@ -8,7 +8,7 @@ use crate::decide::mutant::Mutant;
 use crate::decide::record::Record;
 use crate::decide::step::{EngineCommand, Refused, Waiting};
 use crate::decide::transition::{self, Inputs, Transition};
-use lockstep_engine::units::{Need, NodeId, Tick};
+use lockstep_engine::units::{LinkState, Need, NodeId, Tick};
 
 impl Decider {
     /// Finds out whether this node may promote without an operator (§1.1, R10, R42).
@@ -166,7 +166,9 @@ impl Decider {
     /// What the engine asks for.
     pub(super) fn needs(&mut self, now: Tick) {
         let Some(status) = &self.engine.status else { return };
-        let Some(need) = status.need.filter(|_| serves(status.role)) else { return };
+        let careless = Mutant::GrowWithoutNeed.on() && status.link == LinkState::Up;
+        let need = status.need.or(careless.then_some(Need::Grow));
+        let Some(need) = need.filter(|_| serves(status.role)) else { return };
         let Some(base) = self.base().filter(|base| self.owns(base)) else { return };
         let told = status.record.is_some_and(|seen| seen.version == base.version);
         if !told || self.open.is_some() || self.released.is_some() || self.arbiter.rolled_back {
@@ -188,9 +190,6 @@ impl Decider {
             Need::HandOver if base.has_both() => {
                 self.hand_over(now);
                 None
-            }
-            _ if Mutant::GrowWithoutNeed.on() && !base.has_both() => {
-                Some((Transition::Grow, transition::grow(&base, author, &inputs)))
             }
             _ => None,
         };
