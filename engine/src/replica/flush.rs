@@ -81,6 +81,7 @@ impl Replica {
 
     /// Starts a flush of this node, and of the peer when `remote`.
     pub(super) fn start_flush(&mut self, who: FlushFor, remote: bool) {
+        self.again = true;
         let local = if who == FlushFor::SyncTarget { Leg::Done } else { Leg::Wanted };
         let remote = if remote { Leg::Wanted } else { Leg::NotNeeded };
         self.flushes.ops.push(FlushOp { who, local, remote });

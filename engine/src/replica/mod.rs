@@ -126,6 +126,8 @@ pub struct Replica {
     gated: VecDeque<Key>,
     /// Gates may have opened.
     recheck: bool,
+    /// A flush or a step of leaving was started behind its turn of the pump.
+    again: bool,
     intent_waits: Vec<Key>,
     table_waits: VecDeque<Key>,
     flushes: Flushes,
@@ -238,6 +240,7 @@ impl Replica {
             granted: Vec::with_capacity(CLIENT_OPS_MAX),
             gated: VecDeque::new(),
             recheck: false,
+            again: false,
             intent_waits: Vec::new(),
             table_waits: VecDeque::new(),
             flushes: Flushes::default(),
@@ -304,7 +307,7 @@ impl Replica {
             self.pump_checkpoint();
             self.pump_leaving();
             self.pump_promotion();
-            if !self.recheck {
+            if !std::mem::take(&mut self.again) && !self.recheck {
                 break;
             }
         }

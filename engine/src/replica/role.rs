@@ -324,6 +324,13 @@ impl Replica {
 
     pub(super) fn pump_leaving(&mut self) {
         let Some(leaving) = &mut self.leaving else { return };
+        let before = leaving.step;
+        self.step_leaving();
+        self.again |= self.leaving.as_ref().is_some_and(|leaving| leaving.step != before);
+    }
+
+    fn step_leaving(&mut self) {
+        let Some(leaving) = &mut self.leaving else { return };
         match leaving.step {
             LeavingStep::Draining => {
                 let quiet = self.ops.len() == 0 && self.flushes.clients_waiting() == 0;
