@@ -27,6 +27,10 @@ pub const PIECE_RUNS_MAX: usize = 4;
 /// 512 + 64 × 4 = 768.
 pub const PEER_OPS_MAX: usize = CLIENT_OPS_MAX + SYNC_OPS_MAX * PIECE_RUNS_MAX;
 
+/// Reads and digests that a peer may ask for at once: its clients' reads that failed there, its
+/// repairs and its pieces.
+pub const PEER_READS_MAX: usize = CLIENT_OPS_MAX + 2 * SYNC_OPS_MAX;
+
 /// Resync and verify pieces in flight at once, and so buffers of `PIECE_BYTES_MAX` that the shell
 /// gives to the replica for its own use: 16 MiB.
 pub const SYNC_OPS_MAX: usize = 64;

@@ -35,8 +35,9 @@ impl Replica {
     }
 
     /// Retires everything that is quiet, and writes every stale bitmap page.
-    pub(super) fn start_full_checkpoint(&mut self) {
-        self.begin_checkpoint(None, true);
+    /// `false` when that is not possible now.
+    pub(super) fn start_full_checkpoint(&mut self) -> bool {
+        self.begin_checkpoint(None, true)
     }
 
     pub(super) fn pump_checkpoint(&mut self) {
@@ -77,23 +78,24 @@ impl Replica {
 
     /// Intent can be retired when every copy that it protects can be flushed: the peer's too while
     /// it is a member. Alone, regions that the peer never flushed become dirty instead.
-    fn begin_checkpoint(&mut self, idle: Option<Span>, all_pages: bool) {
+    fn begin_checkpoint(&mut self, idle: Option<Span>, all_pages: bool) -> bool {
         let remote = self.stage.flushes();
         if self.checkpoint.is_some() || self.meta_failed {
-            return;
+            return false;
         }
         if self.serves() && self.peer_required() && !remote {
-            return;
+            return false;
         }
         if !self.serves() && !all_pages {
-            return;
+            return false;
         }
         let candidates = self.dirty.candidates(idle, self.now);
         if candidates.is_empty() && !all_pages {
-            return;
+            return false;
         }
         self.checkpoint = Some(Checkpoint { candidates, step: Step::Flushing, all_pages });
         self.start_flush(FlushFor::Checkpoint, remote);
+        true
     }
 
     pub(super) fn checkpoint_flushed(&mut self, remote_done: bool) {

@@ -134,6 +134,12 @@ impl Replica {
                 self.reply(cmd, Err(Refusal::MetadataFailed));
             }
         }
+        if let Some(leaving) = self.leaving.take() {
+            self.reply(leaving.cmd, Err(Refusal::MetadataFailed));
+            if self.role == Role::Demoting {
+                self.fence();
+            }
+        }
         if self.role == Role::Promoting {
             self.promotion = None;
             self.role = Role::Secondary;

@@ -116,8 +116,8 @@ impl Replica {
     }
 
     fn start_local(&mut self) {
-        if self.flushes.local_running {
-            return;
+        if self.flushes.local_running || (self.disk_failed && self.serves()) {
+            return; // A flush behind a failed one would prove nothing.
         }
         for op in &mut self.flushes.ops {
             if op.local == Leg::Wanted {
@@ -212,9 +212,12 @@ impl Replica {
     fn fail_flushes(&mut self) {
         let hand_over = self.peer_is_member();
         let mut failed = Vec::new();
-        self.flushes.ops.retain(|op| {
-            let keep =
-                op.local != Leg::Running || (hand_over && matches!(op.who, FlushFor::Client(_)));
+        self.flushes.ops.retain_mut(|op| {
+            if op.local != Leg::Running {
+                return true;
+            }
+            op.local = Leg::Void;
+            let keep = hand_over && matches!(op.who, FlushFor::Client(_));
             if !keep {
                 failed.push(op.who);
             }

@@ -11,7 +11,7 @@ use super::mutant::Mutant;
 use super::settings::AckMode;
 use super::slab::{Key, Slab};
 use super::state::{Kind, Op, Stage, Then};
-use crate::limits::{INTERNAL_BUFS, PEER_OPS_MAX};
+use crate::limits::{PEER_OPS_MAX, PEER_READS_MAX};
 use crate::units::{Digest, DiskState, Extent, Generation, InSyncMark, Role, Session};
 use crate::wire::message::{ByeReason, Message, Status, SyncKind};
 use std::collections::VecDeque;
@@ -34,7 +34,7 @@ impl Default for Follow {
             ops: Slab::with_capacity(PEER_OPS_MAX),
             next_seq: 0,
             flushes: Vec::new(),
-            reads: VecDeque::with_capacity(INTERNAL_BUFS),
+            reads: VecDeque::with_capacity(PEER_READS_MAX),
         }
     }
 }
@@ -281,7 +281,7 @@ impl Replica {
 
     pub(super) fn on_peer_read_request(&mut self, token: u64, at: Extent, digest: bool) {
         let inside = at.end() <= self.meta.get().size;
-        if !self.obeys() || !inside || self.follow.reads.len() >= INTERNAL_BUFS {
+        if !self.obeys() || !inside || self.follow.reads.len() >= PEER_READS_MAX {
             self.say_bye(ByeReason::Protocol);
             return;
         }
@@ -315,7 +315,7 @@ impl Replica {
             self.say_bye(ByeReason::Protocol);
             return;
         }
-        let then = Then::TargetReady { session, round };
+        let then = Then::TargetReady { session, round, kind };
         if kind == SyncKind::Reconcile || Mutant::TargetStaysConsistent.on() {
             self.store(then, |_| {}); // R26
             return;
@@ -330,11 +330,13 @@ impl Replica {
         });
     }
 
-    pub(super) fn target_ready(&mut self, session: Session, round: u64) {
+    pub(super) fn target_ready(&mut self, session: Session, round: u64, kind: SyncKind) {
         if !self.is_live(session) {
             return;
         }
-        let total = self.dirty.bitmap.word_count();
+        // In a full resync the driver has set every bit: ours would add nothing.
+        let full = kind == SyncKind::Full;
+        let total = if full { 0 } else { self.dirty.bitmap.word_count() };
         let mut first = 0;
         while first < total {
             let count = usize::try_from(total - first).unwrap_or(BITS_WORDS).min(BITS_WORDS);
@@ -384,6 +386,8 @@ impl Replica {
         self.mark = Some(mark);
         self.out.push_back(Action::KeepMark { mark: self.mark });
         self.out.push_back(Action::StatusChanged);
+        let life = self.meta.get().life + 1;
+        self.advance_life(life);
         self.send(Message::UpToDateDone { round });
     }
 

@@ -23,6 +23,7 @@ impl Replica {
         if self.dirty.bitmap.count() > 0 {
             // Something was marked after all: back to work, nothing was promised yet.
             if step != Grow::Recording {
+                self.round += 1;
                 self.set_stage(Stage::Syncing);
                 if let Some(sync) = &mut self.sync {
                     sync.cursor = 0;

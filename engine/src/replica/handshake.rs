@@ -149,7 +149,7 @@ impl Replica {
         if hello.life_heard <= self.meta.get().life || Mutant::TrustRestoredSnapshot.on() {
             return false;
         }
-        self.distrust(Some(hello.life_heard));
+        self.distrust(hello.life_heard);
         true
     }
 
@@ -240,13 +240,17 @@ impl Replica {
                 // been started, or have taken over, since it last counted them.
                 if self.synced_life.is_none() || self.reports_void(hello) {
                     self.dirty.dirty_unflushed();
+                    self.void_reports();
                 }
                 self.begin_sync(SyncKind::Incremental);
                 if Mutant::ClearBitsOnEqualGeneration.on() {
                     self.dirty.bitmap.clear_all(); // R9
                 }
             }
-            Kinship::Untracked => self.begin_sync(SyncKind::Full),
+            Kinship::Untracked => {
+                self.void_reports();
+                self.begin_sync(SyncKind::Full);
+            }
             Kinship::Unrelated => {
                 self.split_brain = true;
                 self.note(Note::SplitBrain);
@@ -456,7 +460,11 @@ impl Replica {
 
     /// A resumed or new copy is not the one that the metadata describes (R21): it must be filled
     /// whole. A primary that finds out stops answering.
-    pub(super) fn distrust(&mut self, heard: Option<u64>) {
+    pub(super) fn distrust(&mut self, heard: u64) {
+        let known = self.meta.get().needs_full && self.storing_life.is_some_and(|l| l > heard);
+        if self.disk_failed || (known && self.disk == DiskState::Inconsistent) {
+            return;
+        }
         self.note(Note::DiskSwapped);
         self.disk = DiskState::Inconsistent;
         self.mark = None;
@@ -469,10 +477,9 @@ impl Replica {
         self.store(Then::DistrustStored, |sb| {
             sb.disk = DiskState::Inconsistent;
             sb.needs_full = true;
+            sb.mark = None;
         });
-        if let Some(heard) = heard {
-            self.advance_life(heard + 1);
-        }
+        self.advance_life(heard + 1);
     }
 }
 

@@ -402,7 +402,9 @@ impl Replica {
             Then::Promoted { record, cmd } => self.promotion_stored(record, cmd),
             Then::Adopted => self.adoption_stored(),
             Then::Replied { cmd } => self.reply(cmd, Ok(())),
-            Then::TargetReady { session, round } => self.target_ready(session, round),
+            Then::TargetReady { session, round, kind } => {
+                self.target_ready(session, round, kind);
+            }
             Then::UpToDate { session, round } => self.up_to_date_stored(session, round),
             Then::LifeStored { counter } => self.life_stored(counter),
             Then::DemoteStored => self.demote_stored(),

@@ -82,6 +82,8 @@ impl Replica {
                 }
                 self.send(Message::Read { token: key.0, at });
             }
+            // A member has it and is away: the read waits for its return, or for the decision.
+            Err(_) if self.peer_is_member() && self.link.is_none() => self.regate_read(key, at),
             Err(error) => {
                 self.note(Note::DiskFailed { errno: error.errno });
                 self.finish_read(key, Answered::IoError);

@@ -105,7 +105,8 @@ impl Replica {
                 || (self.set.sync_digests && sync.sampling.compares());
             let count = u32::try_from(end - first).expect("a piece is small");
             let at = Extent::of_blocks(BlockIndex(first), count);
-            if let Some(rate) = self.set.sync_rate_max {
+            let bounded = sync.kind != SyncKind::Reconcile;
+            if let Some(rate) = self.set.sync_rate_max.filter(|_| bounded) {
                 let took = Span(u64::from(at.len) * 1_000_000_000 / rate.max(1));
                 sync.retry_at = sync.retry_at.max(self.now).after(took);
             }

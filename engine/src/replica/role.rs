@@ -330,11 +330,14 @@ impl Replica {
     }
 
     fn step_leaving(&mut self) {
+        // Members that still differ are made equal first.
+        let equal =
+            self.role != Role::Demoting || !self.peer_is_member() || self.dirty.bitmap.count() == 0;
         let Some(leaving) = &mut self.leaving else { return };
         match leaving.step {
             LeavingStep::Draining => {
                 let quiet = self.ops.len() == 0 && self.flushes.clients_waiting() == 0;
-                if quiet && self.follow.is_empty() {
+                if equal && quiet && self.follow.is_empty() {
                     leaving.step = LeavingStep::Flushing;
                     let remote = self.role == Role::Demoting
                         && (self.peer_required() || self.stage.flushes());
@@ -342,8 +345,10 @@ impl Replica {
                 }
             }
             LeavingStep::Retiring if self.checkpoint.is_none() && !leaving.retiring => {
-                leaving.retiring = true;
-                self.start_full_checkpoint();
+                let begun = self.start_full_checkpoint();
+                if let Some(leaving) = &mut self.leaving {
+                    leaving.retiring = begun;
+                }
             }
             LeavingStep::Retiring if self.checkpoint.is_none() => {
                 leaving.step = LeavingStep::Storing;
@@ -419,6 +424,10 @@ fn accept_record(sb: &mut Superblock, record: VolumeRecord, member: bool) {
         sb.history = [Generation::NONE; crate::limits::HISTORY_MAX];
         sb.disk = DiskState::UpToDate;
         sb.needs_full = false;
+    }
+    if record.primary != Some(sb.node) {
+        // Having been primary proves nothing about what another primary has written.
+        sb.primary_boot = BootId::NONE;
     }
     if !member {
         sb.mark = None;

@@ -255,7 +255,7 @@ pub(super) enum Then {
     /// An attempt was stored.
     Replied { cmd: CmdId },
     /// Target: Inconsistent was stored (or nothing had to be): send bits, then ready.
-    TargetReady { session: Session, round: u64 },
+    TargetReady { session: Session, round: u64, kind: SyncKind },
     /// Target: UpToDate and generation were stored.
     UpToDate { session: Session, round: u64 },
     /// The life counter is in tail and superblock: tell the peer.

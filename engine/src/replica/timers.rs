@@ -24,9 +24,10 @@ impl Replica {
         }
         if self.serves() {
             next[4] = self.shrink_at.filter(|at| *at > self.now && self.stage == Stage::Away);
-            next[5] = self.storing_life.is_none().then_some(self.next_life);
             next[6] = self.suspend_deadline();
         }
+        let lives = self.lives() && self.storing_life.is_none();
+        next[5] = lives.then_some(self.next_life);
         next[7] = self.checkpoint_deadline();
         next[10] = self.calm_at;
         next[9] = self.sync_deadline();
@@ -46,7 +47,7 @@ impl Replica {
             self.calm_at = None;
             self.judge();
         }
-        if self.serves() && self.now >= self.next_life && self.storing_life.is_none() {
+        if self.lives() && self.now >= self.next_life && self.storing_life.is_none() {
             let life = self.meta.get().life + 1;
             self.advance_life(life);
         }
@@ -158,6 +159,11 @@ impl Replica {
             self.lease_until = until;
             self.recheck |= !self.gated.is_empty();
         }
+    }
+
+    /// Whether this copy changes, so that an older state of it must show (R21).
+    fn lives(&self) -> bool {
+        self.serves() || (self.link.is_some() && self.stage == Stage::Following)
     }
 
     // --- life counter (R21): tail first, then superblock, then the peer ---

@@ -43,20 +43,27 @@ impl Replica {
         if self.disk_failed {
             return false;
         }
-        if !self.peer_required() {
-            return true;
-        }
+        // FUA means as much as a flush: nothing until intent regions are equal (R41).
         let reconciled = !fua || self.dirty.bitmap.count() == 0;
-        self.stage.replicates() && reconciled
+        !self.peer_required() || (self.stage.replicates() && reconciled)
+    }
+
+    /// Whether an older write to the same bytes waits at the gate: it goes first, whoever sent it
+    /// (R20).
+    fn follows_gated(&self, at: Extent, seq: u64) -> bool {
+        self.gated
+            .iter()
+            .filter_map(|key| self.ops.get(*key))
+            .any(|op| matches!(op.kind, Kind::Write(_)) && op.seq < seq && op.at.overlaps(at))
     }
 
     /// Moves a gated write on: gate, range, intent, disk and link.
     pub(super) fn try_write(&mut self, key: Key) {
-        let Some(Op { at, kind: Kind::Write(write), .. }) = self.ops.get(key) else { return };
-        let (at, fua) = (*at, write.fua);
+        let Some(Op { at, seq, kind: Kind::Write(write), .. }) = self.ops.get(key) else { return };
+        let (at, seq, fua) = (*at, *seq, write.fua);
         if self.meta_failed && !self.peer_required() {
             self.fail_write(key);
-        } else if !self.write_may_start(fua) {
+        } else if !self.write_may_start(fua) || self.follows_gated(at, seq) {
             self.set_phase(key, Phase::Gated);
             self.gated.push_back(key);
         } else if self.locks.acquire(at, true, key) {
@@ -209,6 +216,12 @@ impl Replica {
             matches!(&op.kind, Kind::Write(write) if write.remote == remote)
                 && op.phase == Phase::Running
         })
+    }
+
+    /// Reports of a life that is over prove nothing, also not for writes whose local leg is still
+    /// at the disk (R42).
+    pub(super) fn void_reports(&mut self) {
+        self.give_up_remote(Remote::Reported);
     }
 
     /// Whether a write or repair of this node's own is at its disk: one of a role that is over
@@ -408,7 +421,7 @@ impl Replica {
     pub(super) fn is_holding(&self) -> bool {
         self.serves()
             && self.peer_required()
-            && !self.stage.replicates()
+            && (!self.stage.replicates() || self.disk_failed || self.meta_failed)
             && (self.role == Role::Demoting || self.ops.len() > 0 || !self.flushes.is_idle())
     }
 }
