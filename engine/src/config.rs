@@ -97,7 +97,8 @@ pub struct LimitsConfig {
     pub connections: u32,
     /// Lock the process into memory (R36). Off in labs without the privilege.
     pub lock_memory: bool,
-    /// Look for completions this long before a sleep, when that has paid lately; zero is never.
+    /// Look for completions this long before a sleep, when that has paid lately; zero is never, and
+    /// so is any span on a host with fewer than three processors.
     pub poll: Span,
 }
 
