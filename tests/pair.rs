@@ -147,3 +147,20 @@ fn clients_of_others_are_content() {
     }
     same(&engines);
 }
+
+#[test]
+fn a_client_that_asks_and_never_reads_costs_nothing() {
+    let (engines, _) = serving();
+    let client = engines.client(A);
+    client.set_timeouts(None, Some(Duration::from_secs(1))).unwrap();
+    let (mut sender, receiver) = client.split();
+    let before = engines.resident_kib(A);
+    let sent = (0..3_000_000).take_while(|_| sender.send_flush().is_ok()).count();
+    let grown = engines.resident_kib(A).saturating_sub(before);
+    println!("{sent} requests sent, memory grew by {grown} KiB");
+    assert!(sent < 3_000_000, "nobody stopped it");
+    assert!(grown < 16 << 10, "{grown} KiB");
+    drop((sender, receiver));
+    let mut other = engines.client(A);
+    other.write(0, &block(1), true).unwrap();
+}

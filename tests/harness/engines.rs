@@ -131,6 +131,15 @@ lock_memory = false
         }
     }
 
+    /// Resident memory of a running engine, in KiB.
+    pub fn resident_kib(&self, node: NodeId) -> u64 {
+        let child = self.children[place(node)].as_ref().expect("it runs");
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it lives");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a size");
+        let number = line.split_whitespace().nth(1).expect("a number");
+        number.parse().expect("a number")
+    }
+
     /// SIGTERM, and waits for the end.
     pub fn stop(&mut self, node: NodeId) -> ExitStatus {
         let mut child = self.children[place(node)].take().expect("it runs");

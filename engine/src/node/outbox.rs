@@ -62,6 +62,11 @@ impl Outbox {
         self.in_flight + self.waiting.iter().map(|gather| gather.bytes()).sum::<usize>()
     }
 
+    /// Bytes that wait and are copies of their own: heads and replies, not the slots of payloads.
+    pub fn head_bytes(&self) -> usize {
+        self.waiting.iter().map(|gather| gather.head_bytes()).sum()
+    }
+
     /// Forgets what waits.
     pub fn clear(&mut self) {
         self.waiting.clear();

@@ -150,6 +150,10 @@ impl Gather {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+    /// Bytes gathered that are copies of their own.
+    pub fn head_bytes(&self) -> usize {
+        self.head.len()
+    }
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()

@@ -14,6 +14,10 @@ use crate::uring::buffers::Fill;
 use crate::uring::{Op, Token};
 use lockstep_nbd::protocol::{self, Command};
 
+/// Bytes of replies that may wait for a client, the data of reads not counted: those hold buffers
+/// that are bounded already.
+const REPLY_BYTES_MAX: usize = 256 << 10;
+
 /// What parsing came to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flow {
@@ -33,6 +37,11 @@ impl ClientLane {
         loop {
             let Some(conn) = self.conns[index].as_mut() else { return };
             if conn.receiving || conn.phase != Phase::Open {
+                return;
+            }
+            if conn.body.is_none() && conn.out.head_bytes() > REPLY_BYTES_MAX {
+                // A client that asks and does not read: goes on when it has read.
+                conn.choked = true;
                 return;
             }
             let flow = if conn.body.is_some() {

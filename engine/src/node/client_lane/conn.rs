@@ -57,6 +57,8 @@ pub(super) struct Conn {
     /// The last request was a write larger than a small slot; the next one likely is, too.
     pub bulky: bool,
     pub stalled: bool,
+    /// Not parsed until its client has read some of its replies.
+    pub choked: bool,
     pub greet_by: Option<Tick>,
 }
 

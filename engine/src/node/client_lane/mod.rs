@@ -150,7 +150,11 @@ impl ClientLane {
             }
             (Op::Send { gather, .. }, result) => {
                 if conn.out.sent(gather, result.unwrap_or(0)) {
+                    let choked = std::mem::take(&mut conn.choked);
                     self.touched.push(index);
+                    if choked {
+                        self.advance(hub, index);
+                    }
                 } else {
                     self.kill(hub, index);
                 }
@@ -206,6 +210,7 @@ impl ClientLane {
             idle: false,
             bulky: false,
             stalled: false,
+            choked: false,
             greet_by: Some(hub.now.after(GREET)),
         });
         hub.metrics.clients += 1;
@@ -328,7 +333,9 @@ impl ClientLane {
 
     /// When this lane wants to be called next.
     pub fn deadline(&self) -> Option<Tick> {
-        let accepts = self.listeners.iter().filter_map(|listener| listener.again_at);
+        let room = self.conns.iter().any(Option::is_none);
+        let again = self.listeners.iter().filter_map(|listener| listener.again_at);
+        let accepts = again.filter(|_| room);
         let greets = self.conns.iter().flatten().filter_map(|conn| conn.greet_by);
         accepts.chain(greets).min()
     }

@@ -279,7 +279,9 @@ impl PeerLane {
     pub fn deadline(&self) -> Option<Tick> {
         let strangers = self.strangers.iter().flatten().map(|stranger| stranger.by);
         let attach = self.live.as_ref().filter(|live| !live.up).map(|live| live.attach_by);
-        strangers.chain(attach).chain(self.dial_at).chain(self.accept_at).min()
+        let room = self.strangers.iter().any(Option::is_none);
+        let again = self.accept_at.filter(|_| room);
+        strangers.chain(attach).chain(self.dial_at).chain(again).min()
     }
 }
 
