@@ -324,6 +324,7 @@ impl Replica {
     pub(super) fn lose_session(&mut self, until_shrink: Span) {
         self.link = None;
         self.sync = None;
+        self.sync_sent = 0;
         self.verify = None;
         self.set_stage(Stage::Away);
         let due = self.now.after(until_shrink);

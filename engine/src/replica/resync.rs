@@ -36,13 +36,13 @@ impl Replica {
             unflushed: Vec::new(),
             unflushed_bytes: 0,
             flush_running: false,
-            sent_bytes: 0,
             write_both: kind == SyncKind::Reconcile,
             progress_at: self.now,
             remaining_at: u64::MAX,
             pass_done: 0,
             retry_at: self.now,
         });
+        self.sync_sent = 0;
         self.verify = None;
         self.synced_life = self.link.as_ref().map(|link| link.peer_life);
         self.set_stage(Stage::Preparing);

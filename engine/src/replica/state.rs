@@ -196,7 +196,6 @@ pub(super) struct Sync {
     pub unflushed: Vec<(Extent, bool)>,
     pub unflushed_bytes: u64,
     pub flush_running: bool,
-    pub sent_bytes: u64,
     /// Writes to dirty blocks go to both nodes (R26 i).
     pub write_both: bool,
     pub progress_at: Tick,

@@ -79,6 +79,7 @@ impl Replica {
     /// Both are members and blocks differ: they are made equal before they count again.
     pub(super) fn repair_members(&mut self) {
         let total = self.dirty.bitmap.count();
+        self.sync_sent = 0;
         self.sync = Some(Sync {
             kind: SyncKind::Reconcile,
             paused: false,
@@ -89,7 +90,6 @@ impl Replica {
             unflushed: Vec::new(),
             unflushed_bytes: 0,
             flush_running: false,
-            sent_bytes: 0,
             write_both: true,
             progress_at: self.now,
             remaining_at: u64::MAX,
