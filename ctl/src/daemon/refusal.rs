@@ -49,8 +49,8 @@ impl Known<'_> {
     fn stale(&self, since: u64) -> String {
         let (node, peer) = (self.node, self.node.peer());
         format!(
-            "the copy on node {node} is stale: node {peer} has the latest data, alone for {}; bring \
-             node {peer} back if it is down, then this copy is resynced by itself",
+            "the copy on node {node} is stale: node {peer} has the latest data, alone for {}; \
+             bring node {peer} back if it is down, then this copy is resynced by itself",
             age(self.wall_ms.saturating_sub(since))
         )
     }

@@ -185,7 +185,6 @@ impl Replica {
     fn assemble(settings: Settings, recovered: Recovered, now: Tick) -> Replica {
         let sb = recovered.superblock;
         let layout = Layout::new(sb.size, sb.intent_regions);
-        let times = settings.times;
         Replica {
             now,
             node: sb.node,
@@ -241,7 +240,7 @@ impl Replica {
             verify_mismatches: 0,
             bufs: (0..u32::try_from(INTERNAL_BUFS).expect("small")).rev().collect(),
             held_since: None,
-            suspend_max: times.suspend_max,
+            suspend_max: settings.times.suspend_max,
             acked_at: now,
             next_watch: now,
             announced: None,
