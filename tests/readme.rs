@@ -45,7 +45,8 @@ fn two_nodes_of_your_own_work_as_they_stand() {
     let told = String::from_utf8_lossy(&ran.stdout);
     let shown = format!("{told}\n{}", String::from_utf8_lossy(&ran.stderr));
     assert!(ran.status.success(), "{}\n{shown}", ran.status);
-    for word in ["created", "serving here", "green: in sync", "handed over", "read 1048576/1048576"]
+    for word in
+        ["created", "serving here", "green: in sync", "node b serves", "read 1048576/1048576"]
     {
         assert!(told.contains(word), "{word:?} in\n{shown}");
     }

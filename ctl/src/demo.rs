@@ -1,7 +1,7 @@
 //! `lockstep demo`: a failover on one machine, without root and without kernel modules. Two nodes
 //! in a temporary directory, a client that remembers every acknowledged write, and the accidents.
-//! Always: it ends only the processes that it started, by their handles; the directory stays when
-//! something went wrong.
+//! Always: it ends only the processes that it started, by their handles, also when it is
+//! interrupted; the directory stays when something went wrong, but not after an interrupt.
 
 mod compare;
 pub mod ledger;
@@ -13,11 +13,17 @@ mod story;
 mod timeline;
 mod world;
 
+use crate::act::signals;
 use crate::cli::show;
 use crate::exit::Exit;
 use clap::Args;
+use process::Processes;
 use report::DemoReport;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use story::StoryError;
 use timeline::Timeline;
 
 /// Arguments of the demo.
@@ -30,6 +36,9 @@ pub struct DemoArgs {
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 }
+
+/// How the story ended.
+type Played = Result<DemoReport, StoryError>;
 
 /// Where the demo works, and whether it is removed afterwards.
 enum Place {
@@ -66,8 +75,10 @@ pub fn run(args: &DemoArgs) -> Exit {
             return Exit::Usage;
         }
     };
-    let timeline = Timeline::new(args.json);
-    let played = story::play(place.path(), &timeline);
+    let processes = Processes::default();
+    let Some(played) = play(place.path(), args.json, &processes) else {
+        return interrupted(place, &processes);
+    };
     let good = matches!(&played, Ok(report) if report.good());
     match played {
         Ok(report) => tell(&report, args.json),
@@ -91,6 +102,45 @@ pub fn run(args: &DemoArgs) -> Exit {
         }
     }
     if good { Exit::Ok } else { Exit::Failed }
+}
+
+/// Plays the story in a thread of its own. `None` when this process was asked to stop before its
+/// end; the thread then ends with the process.
+fn play(dir: &Path, json: bool, processes: &Processes) -> Option<Played> {
+    let (ended, wait) = mpsc::channel();
+    let (stopped, dir, processes) = (ended.clone(), dir.to_owned(), processes.clone());
+    // The receiver is gone only when the other of the two came first.
+    let stop = move || drop(stopped.send(None));
+    let story = move || {
+        let played = AssertUnwindSafe(|| story::play(&dir, &Timeline::new(json), &processes));
+        // A panic has told itself; what it leaves behind is cleaned up like after an interrupt.
+        let _ = ended.send(catch_unwind(played).ok());
+    };
+    let begun = signals::on_stop(stop)
+        .and_then(|()| thread::Builder::new().name("story".to_owned()).spawn(story));
+    match begun {
+        Err(cause) => Some(Err(StoryError::Load { cause })),
+        Ok(_) => wait.recv().ok().flatten(),
+    }
+}
+
+/// Ends and removes all that the demo has made.
+fn interrupted(place: Place, processes: &Processes) -> Exit {
+    if let Err(cause) = processes.end_all() {
+        show::error(&format!("a process can't be ended: {cause}; look for lockstep-engine"));
+    }
+    match place {
+        Place::Kept(path) => {
+            show::error(&format!("interrupted; its processes are ended, kept: {}", path.display()));
+        }
+        Place::Temporary(dir) => match dir.close() {
+            Ok(()) => show::error("interrupted; its processes are ended, its directory is removed"),
+            Err(cause) => {
+                show::error(&format!("temporary directory: {cause}; remove it by hand"));
+            }
+        },
+    }
+    Exit::Failed
 }
 
 fn tell(report: &DemoReport, json: bool) {

@@ -67,6 +67,13 @@ pub enum DeviceError {
         /// What the system says.
         error: io::Error,
     },
+    /// The same, of a partition that the configuration names.
+    Configured {
+        /// Its key.
+        key: &'static str,
+        /// Why it can't be used.
+        error: Box<DeviceError>,
+    },
     /// It refused a request.
     Io {
         /// The partition.
@@ -101,6 +108,7 @@ impl fmt::Display for DeviceError {
                 "can't lock {}: {error}; put it on a file system with locks",
                 path.display()
             ),
+            DeviceError::Configured { key, error } => write!(f, "`{key}`: {error}"),
             DeviceError::Io { path, verb, offset, error } => write!(
                 f,
                 "{}: {verb} at byte {offset} failed: {error}; check the device",
@@ -136,6 +144,16 @@ fn lock(file: &File, path: &Path, waiting: &mut dyn FnMut(&Path)) -> Result<(), 
 }
 
 impl Device {
+    /// `open` of what the configuration names under `key`, which an error names as well.
+    pub fn open_configured(
+        key: &'static str,
+        path: &Path,
+        waiting: &mut dyn FnMut(&Path),
+    ) -> Result<Device, DeviceError> {
+        Device::open(path, waiting)
+            .map_err(|error| DeviceError::Configured { key, error: Box::new(error) })
+    }
+
     /// Opens for reading and writing, and holds the partition against every other engine.
     /// `waiting` is told when a predecessor still has it; the call then waits until that one has
     /// drained. Nothing may be read before this returns.

@@ -58,8 +58,8 @@ pub fn format(
     {
         return Err(FormatError::SamePartition { path });
     }
-    let data = Device::open(&config.data, waiting)?;
-    let cluster = Device::open(&config.cluster_partition, waiting)?;
+    let data = Device::open_configured("data", &config.data, waiting)?;
+    let cluster = Device::open_configured("cluster_partition", &config.cluster_partition, waiting)?;
     let size = exported_size(&data)?;
     let layout = Layout::new(size, config.limits.intent_regions);
     if cluster.size() < layout.total_bytes() {

@@ -6,8 +6,8 @@ use super::host::process_started;
 use lockstep_engine::units::{Span, Tick};
 use rustix::process::setsid;
 use serde::{Deserialize, Serialize};
-use std::fs::OpenOptions;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,6 +18,11 @@ const BACKOFF_FIRST: Span = Span::millis(200);
 const BACKOFF_MAX: Span = Span::millis(10_000);
 /// An engine that lived this long has started well: the next pause is the first one again.
 const LIVED: Span = Span::millis(30_000);
+
+/// Bytes at the end of the engine's log in which its error is looked for.
+const WORDS_BYTES_MAX: u64 = 8 << 10;
+/// What the engine's errors begin with.
+const ERROR_PREFIX: &str = "lockstep-engine: ";
 
 /// Name of the hidden verb that detaches itself and becomes the engine.
 pub const DETACH_VERB: &str = "detach-engine";
@@ -38,6 +43,9 @@ pub struct Launcher {
     runtime_dir: PathBuf,
     child: Option<Child>,
     launched: Option<Tick>,
+    /// Length of the log when the engine was started: what is behind it are its own words.
+    log_from: u64,
+    trouble: Option<String>,
     backoff: Span,
     next: Tick,
 }
@@ -51,6 +59,8 @@ impl Launcher {
             runtime_dir,
             child: None,
             launched: None,
+            log_from: 0,
+            trouble: None,
             backoff: BACKOFF_FIRST,
             next: Tick(0),
         }
@@ -60,12 +70,42 @@ impl Launcher {
         self.runtime_dir.join("engine.pid")
     }
 
+    fn log(&self) -> PathBuf {
+        self.runtime_dir.join("engine.log")
+    }
+
+    /// Why the last engine that this daemon started has ended; its own words, if it had any.
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    /// What the engine that ended with `status` said about it in its log.
+    fn last_words(&self, status: &str) -> String {
+        let log = self.log();
+        let said = File::open(&log).and_then(|mut file| {
+            let end = file.metadata()?.len();
+            file.seek(SeekFrom::Start(self.log_from.max(end.saturating_sub(WORDS_BYTES_MAX))))?;
+            let mut bytes = Vec::new();
+            file.take(WORDS_BYTES_MAX).read_to_end(&mut bytes)?;
+            Ok(error_in(&String::from_utf8_lossy(&bytes)))
+        });
+        match said {
+            Ok(Some(words)) => words,
+            Ok(None) => format!("it ended with {status}; see {}", log.display()),
+            Err(cause) => format!("it ended with {status}; {}: {cause}", log.display()),
+        }
+    }
+
     /// Whether an engine that this or an earlier daemon started is there.
     pub fn alive(&mut self) -> bool {
         if let Some(child) = &mut self.child {
             match child.try_wait() {
                 Ok(None) => return true,
-                Ok(Some(status)) => tracing::warn!(%status, "the engine has ended"),
+                Ok(Some(status)) => {
+                    let trouble = self.last_words(&status.to_string());
+                    tracing::warn!(%status, trouble, "the engine has ended");
+                    self.trouble = Some(trouble);
+                }
                 Err(cause) => tracing::warn!(%cause, "the engine can't be waited for"),
             }
             self.child = None;
@@ -97,10 +137,8 @@ impl Launcher {
     }
 
     fn launch(&mut self) -> io::Result<u32> {
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.runtime_dir.join("engine.log"))?;
+        let log = OpenOptions::new().create(true).append(true).open(self.log())?;
+        self.log_from = log.metadata()?.len();
         // This executable detaches itself and then becomes the engine under the same pid.
         let child = Command::new(std::env::current_exe()?)
             .arg(DETACH_VERB)
@@ -120,10 +158,48 @@ impl Launcher {
     }
 }
 
+/// The last error in a log of the engine, with the lines that belong to it.
+fn error_in(log: &str) -> Option<String> {
+    let (_, error) = log.rsplit_once(ERROR_PREFIX)?;
+    let mut lines = error.lines();
+    let mut words = lines.next()?.to_owned();
+    for line in lines.take_while(|line| line.starts_with(' ')) {
+        words.push_str("; ");
+        words.push_str(line.trim());
+    }
+    Some(words.replace(":; ", ": "))
+}
+
 /// Leaves the daemon's session and becomes the engine. Returns only an error.
 pub fn detach(program: &Path, config: &Path) -> io::Error {
     if let Err(cause) = setsid() {
         return cause.into();
     }
     Command::new(program).arg("run").arg("--config").arg(config).exec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engines_last_error_is_found_with_all_its_lines() {
+        let log = "2026 INFO up\nlockstep-engine: old\n2026 INFO up\nlockstep-engine: 2 \
+                   problem(s):\n  node: missing\n  data: missing\n2026 WARN more\n";
+        assert_eq!(error_in(log).unwrap(), "2 problem(s): node: missing; data: missing");
+        assert_eq!(error_in("2026 INFO killed\n"), None);
+    }
+
+    #[test]
+    fn only_words_of_the_engine_that_ended_are_quoted() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = "lockstep-engine: of yesterday\n";
+        std::fs::write(dir.path().join("engine.log"), old).unwrap();
+        let mut launcher =
+            Launcher::new("/bin/false".into(), "/none".into(), dir.path().to_owned());
+        assert!(launcher.last_words("1").contains("of yesterday"));
+        launcher.log_from = u64::try_from(old.len()).unwrap();
+        let said = launcher.last_words("signal: 9");
+        assert!(said.contains("signal: 9") && said.contains("engine.log"), "{said}");
+    }
 }

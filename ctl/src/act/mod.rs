@@ -9,3 +9,4 @@ pub mod heartbeat;
 pub mod host;
 pub mod launch;
 pub mod mark;
+pub mod signals;

@@ -29,8 +29,8 @@ impl fmt::Display for CallError {
         match self {
             CallError::Unreachable { socket, cause } => write!(
                 f,
-                "daemon at {}: {cause}; start it (`systemctl start lockstep`) or name its socket \
-                 with --socket",
+                "daemon at {}: {cause}; start it (`lockstep daemon`) or name its socket with \
+                 --socket or --config",
                 socket.display()
             ),
             CallError::Lost { socket, cause } => write!(

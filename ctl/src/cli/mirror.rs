@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::status::render::render;
 use crate::status::words::bytes;
 use crate::status::{Colour, Report};
-use lockstep_engine::units::{BLOCK_BYTES, Mirror};
+use lockstep_engine::units::{BLOCK_BYTES, Mirror, Role};
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub fn run(socket: &Path, timeout: Option<u64>, verb: &MirrorVerb) -> Exit {
             act(socket, timeout, Verb::Start { without_peer: *without_peer }, "serving here")
         }
         MirrorVerb::Takeover => act(socket, timeout, Verb::Takeover, "serving here"),
-        MirrorVerb::Move => act(socket, timeout, Verb::Move, "handed over to the peer"),
+        MirrorVerb::Move => hand_over(socket, timeout),
         MirrorVerb::Stop => act(socket, timeout, Verb::Stop, "stopped; nobody serves"),
         MirrorVerb::Resync => resync(socket, timeout),
         MirrorVerb::Verify { stop: false } => verify(socket, timeout),
@@ -80,6 +80,26 @@ pub(super) fn act(
     drop(waiting);
     show::result(done);
     Ok(Exit::Ok)
+}
+
+/// Moves the volume, and waits until the peer is seen to serve: clients may go there then.
+fn hand_over(socket: &Path, timeout: Option<Duration>) -> Result<Exit, CallError> {
+    let exit = act(socket, timeout, Verb::Move, "handed over to the peer")?;
+    let serves = client::watch(socket, timeout.or(Some(ANSWER)), |report| {
+        let status = report.engine.as_ref()?.status.as_ref()?;
+        (status.peer_role == Some(Role::Primary)).then_some(report.node.peer())
+    });
+    match serves {
+        Ok(peer) => {
+            show::result(&format!("node {peer} serves"));
+            Ok(exit)
+        }
+        Err(CallError::Timeout { .. }) => {
+            show::error("the peer does not serve yet; see `lockstep mirror status` there");
+            Ok(Exit::Degraded)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The code that a status stands for.

@@ -1,6 +1,7 @@
 //! The decider's refusals and waits in words: object, cause and next move.
 
 use super::control::Refusal;
+use crate::act::arbiter::Health;
 use crate::decide::step::{Refused, Waiting};
 use crate::status::words::age;
 use lockstep_engine::units::NodeId;
@@ -27,9 +28,55 @@ pub fn code(refused: &Refused) -> &str {
     }
 }
 
-/// A refusal as an operator reads it. `volume` and `node` are those of this daemon.
-pub fn explain(refused: &Refused, volume: &str, node: NodeId, wall_ms: u64) -> Refusal {
-    let peer = node.peer();
+/// What a refusal is explained with.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// Name of the volume.
+    pub volume: &'a str,
+    /// This node.
+    pub node: NodeId,
+    /// Since when this node is no member of the record, as wall clock.
+    pub stale_since: Option<u64>,
+    /// The store.
+    pub arbiter: &'a Health,
+    /// Why the engine does not run.
+    pub engine_trouble: Option<&'a str>,
+    /// Wall clock, to tell ages.
+    pub wall_ms: u64,
+}
+
+impl Known<'_> {
+    fn stale(&self, since: u64) -> String {
+        let (node, peer) = (self.node, self.node.peer());
+        format!(
+            "the copy on node {node} is stale: node {peer} has the latest data, alone for {}; \
+             bring node {peer} back if it is down, then this copy is resynced by itself",
+            age(self.wall_ms.saturating_sub(since))
+        )
+    }
+
+    fn arbiter(&self) -> String {
+        match &self.arbiter.trouble {
+            Some(trouble) => format!("nothing was changed; {}: {trouble}", self.arbiter.store),
+            None => "the arbiter does not answer and nothing was changed; see `arbiter` in \
+                     `lockstep mirror status`"
+                .to_owned(),
+        }
+    }
+
+    fn engine(&self) -> String {
+        match self.engine_trouble {
+            Some(trouble) => format!("the engine does not run: {trouble}"),
+            None => "the engine does not run; start it (`lockstep-engine run`), or see its log if \
+                     the daemon starts it"
+                .to_owned(),
+        }
+    }
+}
+
+/// A refusal as an operator reads it.
+pub fn explain(refused: &Refused, known: &Known<'_>) -> Refusal {
+    let (node, peer) = (known.node, known.node.peer());
     let because = match refused {
         Refused::NoRecord => {
             "no record exists yet; run `lockstep mirror create` on one node".to_owned()
@@ -37,15 +84,14 @@ pub fn explain(refused: &Refused, volume: &str, node: NodeId, wall_ms: u64) -> R
         Refused::RecordExists => {
             "the mirror exists already; run `lockstep mirror status`".to_owned()
         }
+        Refused::OtherPrimary if known.stale_since.is_some() => {
+            known.stale(known.stale_since.unwrap_or(known.wall_ms))
+        }
         Refused::OtherPrimary => format!(
             "node {peer} is primary in the record; run `lockstep mirror move` there, or \
              `lockstep mirror takeover` here if it is dead"
         ),
-        Refused::NotMember { solo_since } => format!(
-            "the copy on node {node} is stale: node {peer} has gone on alone for {}; bring node \
-             {peer} back, then this copy is resynced by itself",
-            age(wall_ms.saturating_sub(*solo_since))
-        ),
+        Refused::NotMember { solo_since } => known.stale(*solo_since),
         Refused::BadCopy => format!(
             "the copy on node {node} is not whole or its disk failed; look at \
              `lockstep mirror status` and let it resync from node {peer}"
@@ -69,28 +115,30 @@ pub fn explain(refused: &Refused, volume: &str, node: NodeId, wall_ms: u64) -> R
             "node {peer} changed the record first and has won; this node follows it, run \
              `lockstep mirror status`"
         ),
-        Refused::ArbiterAway => "the arbiter does not answer and nothing was changed; see \
-             `arbiter` in `lockstep mirror status`"
-            .to_owned(),
+        Refused::ArbiterAway => known.arbiter(),
         Refused::ArbiterRolledBack => "the arbiter holds an older record than this node has \
              seen: it was deleted or restored; bring the right one back"
             .to_owned(),
-        Refused::EngineAway => {
-            "the engine does not run; start it (`systemctl start lockstep-engine`)".to_owned()
-        }
+        Refused::EngineAway => known.engine(),
         Refused::Engine(word) => format!("the engine refused: {word}; see its log"),
         Refused::Busy => {
             "another request is under way; wait for it (`lockstep mirror status`)".to_owned()
         }
     };
-    Refusal { code: code(refused).to_owned(), message: format!("volume {volume}: {because}") }
+    Refusal {
+        code: code(refused).to_owned(),
+        message: format!("volume {}: {because}", known.volume),
+    }
 }
 
 /// Stable word and sentence of a wait.
-pub fn waiting(waiting: Waiting, node: NodeId) -> (&'static str, String) {
+pub fn waiting(waiting: Waiting, node: NodeId, arbiter: &Health) -> (&'static str, String) {
     let peer = node.peer();
     match waiting {
-        Waiting::Arbiter => ("arbiter", "for the arbiter to answer".to_owned()),
+        Waiting::Arbiter => match &arbiter.trouble {
+            Some(trouble) => ("arbiter", format!("for the arbiter: {trouble}")),
+            None => ("arbiter", "for the arbiter to answer".to_owned()),
+        },
         Waiting::Engine => ("engine", "for the engine to carry out a command".to_owned()),
         Waiting::Evidence => ("evidence", format!("for node {peer} to be silent long enough")),
         Waiting::Lease => ("lease", format!("for the lease of node {peer} to be over")),
@@ -100,5 +148,47 @@ pub fn waiting(waiting: Waiting, node: NodeId) -> (&'static str, String) {
         Waiting::BootGrace => {
             ("boot-grace", format!("for node {peer} to be heard, or the boot grace to pass"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::act::arbiter::Trouble;
+
+    fn told(refused: &Refused, stale_since: Option<u64>, arbiter: &Health) -> String {
+        let known = Known {
+            volume: "db",
+            node: NodeId::A,
+            stale_since,
+            arbiter,
+            engine_trouble: Some("`data`: can't open /x"),
+            wall_ms: 100_000,
+        };
+        explain(refused, &known).message
+    }
+
+    #[test]
+    fn an_arbiter_that_is_not_proved_yet_names_the_peers_daemon() {
+        let health = Health { trouble: Some(Trouble::NeverProved), ..Health::default() };
+        let message = told(&Refused::ArbiterAway, None, &health);
+        assert!(message.contains("start the peer's daemon once"), "{message}");
+        let (_, wait) = waiting(Waiting::Arbiter, NodeId::A, &health);
+        assert!(wait.contains("start the peer's daemon once"), "{wait}");
+    }
+
+    #[test]
+    fn a_stale_node_is_not_sent_to_a_takeover() {
+        let message = told(&Refused::OtherPrimary, Some(90_000), &Health::default());
+        assert!(message.contains("node b has the latest data, alone for 10 s"), "{message}");
+        assert!(!message.contains("takeover"), "{message}");
+        let member = told(&Refused::OtherPrimary, None, &Health::default());
+        assert!(member.contains("takeover"), "{member}");
+    }
+
+    #[test]
+    fn an_engine_that_is_away_is_quoted() {
+        let message = told(&Refused::EngineAway, None, &Health::default());
+        assert!(message.contains("can't open /x"), "{message}");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Daemon;
 use crate::act::clock;
+use crate::act::launch::Launcher;
 use crate::status::{EngineReport, Facts, HeartbeatReport, Report, summarise};
 use lockstep_engine::units::Tick;
 
@@ -15,6 +16,11 @@ impl Daemon {
         self.exchange.heard().is_some_and(|heard| now.since(heard) < timeout)
     }
 
+    /// Why the engine does not run, as far as this daemon has seen.
+    pub(super) fn engine_trouble(&self) -> Option<&str> {
+        self.launcher.as_ref().and_then(Launcher::trouble)
+    }
+
     pub(super) fn report(&self) -> Report {
         let (now, wall_ms) = (clock::now(), clock::wall_ms());
         let (config, view, arbiter) = (&self.config, self.decider.view(), self.arbiter.health());
@@ -23,6 +29,7 @@ impl Daemon {
             node: config.node,
             volume: &config.volume.name,
             engine: self.status.as_deref(),
+            engine_trouble: self.engine_trouble(),
             view: &view,
             arbiter: &arbiter,
             peer_heard: self.peer_heard(now),

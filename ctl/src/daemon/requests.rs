@@ -1,7 +1,8 @@
 //! Operators' requests under way: verbs to the decider or straight to the engine, answers back.
 
+use super::Daemon;
 use super::control::{Refusal, Tell, Verb};
-use super::{Daemon, refusal};
+use super::refusal::{self, Known};
 use crate::act::clock;
 use crate::act::engine::CallEnd;
 use crate::decide::event::{Event, RequestId, Verb as Decision};
@@ -105,7 +106,17 @@ impl Daemon {
 
     fn explain(&self, refused: &Refused) -> Refusal {
         let config = &self.config;
-        refusal::explain(refused, &config.volume.name, config.node, clock::wall_ms())
+        let record = self.decider.view().record;
+        let stale = record.filter(|record| !record.is_member(config.node));
+        let known = Known {
+            volume: &config.volume.name,
+            node: config.node,
+            stale_since: stale.map(|record| record.since),
+            arbiter: &self.arbiter.health(),
+            engine_trouble: self.engine_trouble(),
+            wall_ms: clock::wall_ms(),
+        };
+        refusal::explain(refused, &known)
     }
 
     /// The last line of a request.
@@ -122,7 +133,7 @@ impl Daemon {
 
     /// A line while a request waits.
     pub(super) fn progress(&mut self, request: RequestId, waiting: Waiting) {
-        let (word, sentence) = refusal::waiting(waiting, self.config.node);
+        let (word, sentence) = refusal::waiting(waiting, self.config.node, &self.arbiter.health());
         if let Some(to) = self.requests.get(&request) {
             tell(to, Tell::Progress { waiting: word.to_owned(), message: sentence });
         }

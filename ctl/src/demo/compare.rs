@@ -1,13 +1,30 @@
-//! Compares the data files of both nodes.
+//! Compares the data files of both nodes, and fills one with something to be copied.
 
 use super::world::World;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 /// Bytes compared at once.
 const PIECE: usize = 1 << 20;
 /// Unit in which differences are counted.
 const BLOCK: usize = 4096;
+
+/// Writes blocks that are all different over `range` of a data file.
+///
+/// # Errors
+/// The file can't be written.
+pub fn fill(path: &Path, range: Range<u64>) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    let mut block = [0x5a; BLOCK];
+    for offset in range.step_by(BLOCK) {
+        block[..8].copy_from_slice(&offset.to_le_bytes());
+        file.write_all_at(&block, offset)?;
+    }
+    Ok(())
+}
 
 /// Exported bytes of both data files that differ, in whole blocks.
 ///

@@ -1,11 +1,14 @@
 //! Processes that the demo started, each with its log. Always: they are ended by their own
 //! handle, at the latest when the value is dropped.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why a process does not do what the demo needs.
 #[derive(Debug)]
@@ -42,34 +45,79 @@ impl fmt::Display for ProcessError {
 
 impl std::error::Error for ProcessError {}
 
+/// Every process of one demo, so that an interrupt can end them all.
+#[derive(Clone, Default)]
+pub struct Processes(Arc<Mutex<Table>>);
+
+#[derive(Default)]
+struct Table {
+    /// Nothing is started any more.
+    closed: bool,
+    next: u64,
+    running: BTreeMap<u64, Child>,
+}
+
 /// A running process.
 pub struct Process {
     program: PathBuf,
-    child: Child,
+    all: Processes,
+    id: u64,
 }
 
-fn command(program: &Path, args: &[&str], log: &Path) -> Result<Command, ProcessError> {
-    let failed = |cause| ProcessError::Start { program: program.to_owned(), cause };
-    let log = OpenOptions::new().create(true).append(true).open(log).map_err(failed)?;
+fn command(program: &Path, args: &[&str], log: &Path) -> io::Result<Command> {
+    let log = OpenOptions::new().create(true).append(true).open(log)?;
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stdout(log.try_clone().map_err(failed)?).stderr(log);
+    command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    // Ctrl-C on the terminal is for the demo alone, which then ends its processes.
+    command.process_group(0);
     Ok(command)
 }
 
-impl Process {
-    /// Starts `program`; its words go to `log`.
-    pub fn start(program: &Path, args: &[&str], log: &Path) -> Result<Process, ProcessError> {
-        let child = command(program, args, log)?
-            .spawn()
-            .map_err(|cause| ProcessError::Start { program: program.to_owned(), cause })?;
-        Ok(Process { program: program.to_owned(), child })
+fn end(child: &mut Child) -> io::Result<()> {
+    child.kill()?;
+    child.wait().map(drop)
+}
+
+impl Processes {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // A panic while the lock is held leaves a good table behind.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `program` to its end, which must be a good one.
-    pub fn run(program: &Path, args: &[&str], log: &Path) -> Result<(), ProcessError> {
-        let status = command(program, args, log)?
-            .status()
-            .map_err(|cause| ProcessError::Start { program: program.to_owned(), cause })?;
+    /// Starts `program`; its words go to `log`.
+    pub fn start(
+        &self,
+        program: &Path,
+        args: &[&str],
+        log: &Path,
+    ) -> Result<Process, ProcessError> {
+        let mut table = self.table();
+        let started = if table.closed {
+            Err(io::ErrorKind::Interrupted.into())
+        } else {
+            command(program, args, log).and_then(|mut command| command.spawn())
+        };
+        let child =
+            started.map_err(|cause| ProcessError::Start { program: program.to_owned(), cause })?;
+        let id = table.next;
+        table.next += 1;
+        table.running.insert(id, child);
+        Ok(Process { program: program.to_owned(), all: self.clone(), id })
+    }
+
+    /// Runs `program` to its end, which must be a good one. It has to be short: nothing else is
+    /// started or ended meanwhile.
+    pub fn run(&self, program: &Path, args: &[&str], log: &Path) -> Result<(), ProcessError> {
+        let process = self.start(program, args, log)?;
+        let failed = |cause| ProcessError::Start { program: program.to_owned(), cause };
+        let mut table = self.table();
+        let Some(child) = table.running.get_mut(&process.id) else {
+            return Err(failed(io::ErrorKind::Interrupted.into()));
+        };
+        let status = child.wait();
+        table.running.remove(&process.id);
+        drop(table);
+        let status = status.map_err(failed)?;
         if status.success() {
             return Ok(());
         }
@@ -80,14 +128,30 @@ impl Process {
         })
     }
 
+    /// SIGKILL to all of them, and none is started any more.
+    ///
+    /// # Errors
+    /// One can't be ended; the others are ended all the same.
+    pub fn end_all(&self) -> io::Result<()> {
+        let mut table = self.table();
+        table.closed = true;
+        let mut ended = Ok(());
+        for child in std::mem::take(&mut table.running).values_mut() {
+            ended = ended.and(end(child));
+        }
+        ended
+    }
+}
+
+impl Process {
     /// SIGKILL, and wait until it is gone.
-    pub fn kill(mut self) -> Result<(), ProcessError> {
+    pub fn kill(self) -> Result<(), ProcessError> {
         self.end().map_err(|cause| ProcessError::Kill { program: self.program.clone(), cause })
     }
 
-    fn end(&mut self) -> io::Result<()> {
-        self.child.kill()?;
-        self.child.wait().map(drop)
+    fn end(&self) -> io::Result<()> {
+        let child = self.all.table().running.remove(&self.id);
+        child.map_or(Ok(()), |mut child| end(&mut child))
     }
 }
 
@@ -95,5 +159,25 @@ impl Drop for Process {
     fn drop(&mut self) {
         // Ended already, or it ends now; there is nobody left to tell otherwise.
         let _ = self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_ended_at_once_and_none_is_started_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let all = Processes::default();
+        let sleep = |all: &Processes| all.start(Path::new("sleep"), &["600"], &log);
+        let (one, two) = (sleep(&all).unwrap(), sleep(&all).unwrap());
+        let pid = all.table().running[&two.id].id();
+        one.kill().unwrap();
+        all.end_all().unwrap();
+        assert!(!Path::new("/proc").join(pid.to_string()).exists());
+        assert!(matches!(sleep(&all), Err(ProcessError::Start { .. })));
+        two.kill().unwrap();
     }
 }

@@ -9,9 +9,10 @@ use serde::Serialize;
 pub struct EventReport {
     /// Name.
     pub event: String,
-    /// Longest time that the client waited for an acknowledgement.
-    pub longest_pause_ms: u64,
-    /// Bytes that differed between both copies before the resync; absent without one.
+    /// Longest time that the client waited for an acknowledgement; absent while it rested.
+    pub longest_pause_ms: Option<u64>,
+    /// Bytes of both data files that differed before the resync, compared byte for byte and
+    /// counted in blocks of 4 KiB; absent without a resync.
     pub differed_bytes: Option<u64>,
     /// Bytes of data that the resync sent.
     pub resynced_bytes: Option<u64>,
@@ -49,12 +50,12 @@ impl DemoReport {
     pub fn table(&self) -> String {
         let mut events = Table::new();
         events.load_style(UTF8_FULL_CONDENSED);
-        events.set_header(["event", "longest pause", "differed", "resynced"]);
+        events.set_header(["event", "client waited", "bytes differed", "bytes resynced"]);
         for event in &self.events {
             let shown = |count: Option<u64>| count.map_or("-".to_owned(), bytes);
             events.add_row([
                 event.event.clone(),
-                age(event.longest_pause_ms),
+                event.longest_pause_ms.map_or("at rest".to_owned(), age),
                 shown(event.differed_bytes),
                 shown(event.resynced_bytes),
             ]);
@@ -77,7 +78,12 @@ impl DemoReport {
         };
         row("mirrors identical", identical, self.differing_bytes == 0);
         row("time", format!("{} s", self.seconds), true);
-        format!("{events}\n{result}")
+        format!(
+            "{events}\n\
+             Both data files are compared before each resync. More may be sent than differs: \
+             equal blocks\nbetween blocks that differ travel with them, and the first sync runs \
+             under load.\n{result}"
+        )
     }
 }
 

@@ -4,6 +4,7 @@
 use super::compare;
 use super::ledger::Wrong;
 use super::load::Load;
+use super::process::Processes;
 use super::report::{DemoReport, EventReport};
 use super::timeline::Timeline;
 use super::world::{World, WorldError};
@@ -15,6 +16,7 @@ use lockstep_engine::units::{LinkState, Mirror, NodeId, Role, Status};
 use lockstep_nbd::client::ClientError;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +25,8 @@ use std::time::{Duration, Instant};
 const SIZE: u64 = 256 << 20;
 /// Blocks that the load works on: 64 MiB.
 const LOAD_BLOCKS: usize = 16_384;
+/// Where node a holds data before the pair is made: beyond the blocks of the load.
+const OLD: Range<u64> = 128 << 20..160 << 20;
 /// Seed of the load.
 const SEED: u64 = 0x10c_57e9;
 /// Longest wait for anything.
@@ -88,15 +92,24 @@ struct Story<'a> {
 ///
 /// # Errors
 /// It could not be played to its end; what was lost shows in the report, not here.
-pub fn play(dir: &Path, timeline: &Timeline) -> Result<DemoReport, StoryError> {
-    let world = World::make(dir, SIZE)?;
-    timeline.event(&format!("two nodes with {} each formatted", bytes(SIZE)));
+pub fn play(
+    dir: &Path,
+    timeline: &Timeline,
+    processes: &Processes,
+) -> Result<DemoReport, StoryError> {
+    let world = World::make(dir, SIZE, processes)?;
+    compare::fill(&world.nodes[A].data(), OLD).map_err(|cause| StoryError::Compare { cause })?;
+    timeline.event(&format!(
+        "two nodes with {} each formatted; node a holds {} already",
+        bytes(SIZE),
+        bytes(OLD.end - OLD.start)
+    ));
     let mut story = Story { world, timeline, report: DemoReport::default() };
-    story.begin()?;
+    let differed = story.begin()?;
     let servers = story.world.servers();
     let load =
         Load::start(servers, LOAD_BLOCKS, SEED).map_err(|cause| StoryError::Load { cause })?;
-    story.first_sync(&load)?;
+    story.first_sync(&load, differed)?;
     story.standby_dies(&load)?;
     story.link_is_cut(&load)?;
     story.primary_dies(&load)?;
@@ -157,7 +170,7 @@ impl Story<'_> {
         let mut last = String::new();
         self.watch(node, "the resync", |report| {
             let status = status(report)?;
-            sent = sent.max(status.sync_sent_bytes);
+            sent = status.sync_sent_bytes;
             task.show(
                 status.sync_done_blocks,
                 status.sync_total_blocks,
@@ -171,8 +184,8 @@ impl Story<'_> {
         Ok(sent)
     }
 
-    /// Starts everything; node a serves.
-    fn begin(&mut self) -> Result<(), StoryError> {
+    /// Starts everything; node a serves. Gives the bytes that differ.
+    fn begin(&mut self) -> Result<u64, StoryError> {
         for node in &mut self.world.nodes {
             node.start()?;
         }
@@ -183,10 +196,12 @@ impl Story<'_> {
             })?;
         }
         self.timeline.event("both nodes have met");
+        let differed =
+            compare::differing(&self.world).map_err(|cause| StoryError::Compare { cause })?;
         self.ask(A, "create", Verb::Create { both_blank: false })?;
         self.ask(A, "start", Verb::Start { without_peer: false })?;
-        self.timeline.event("created; node a serves");
-        Ok(())
+        self.timeline.event(&format!("created; node a serves, {} differ", bytes(differed)));
+        Ok(differed)
     }
 
     fn calm(&self, load: &Load) {
@@ -201,27 +216,47 @@ impl Story<'_> {
         self.timeline.event(&format!("{event}: the client waited {} at most", age(ms(pause))));
         self.report.events.push(EventReport {
             event: event.to_owned(),
-            longest_pause_ms: ms(pause),
+            longest_pause_ms: Some(ms(pause)),
             differed_bytes: resync.map(|(differed, _)| differed),
             resynced_bytes: resync.map(|(_, sent)| sent),
         });
     }
 
-    /// Bytes that differ now, with the load at rest meanwhile.
+    /// Bytes that differ now. The load rests until `resynced`, so that nothing but them has to be
+    /// sent.
     fn differing(&self, load: &Load) -> Result<u64, StoryError> {
         if !load.pause(PATIENCE) {
             return Err(StoryError::Restless);
         }
-        let differ = compare::differing(&self.world);
-        load.resume();
-        differ.map_err(|cause| StoryError::Compare { cause })
+        compare::differing(&self.world).map_err(|cause| StoryError::Compare { cause })
     }
 
-    fn first_sync(&mut self, load: &Load) -> Result<(), StoryError> {
+    /// Waits until `node` is in sync; the load goes on then.
+    fn resynced(
+        &mut self,
+        event: &str,
+        load: &Load,
+        node: usize,
+        differed: u64,
+    ) -> Result<(), StoryError> {
+        let sent = self.wait_in_sync(node)?;
+        self.timeline.event(&format!("{event}: {} sent", bytes(sent)));
+        self.report.events.push(EventReport {
+            event: event.to_owned(),
+            longest_pause_ms: None,
+            differed_bytes: Some(differed),
+            resynced_bytes: Some(sent),
+        });
+        load.resume();
+        self.calm(load);
+        Ok(())
+    }
+
+    fn first_sync(&mut self, load: &Load, differed: u64) -> Result<(), StoryError> {
         self.timeline.event("the client writes, reads back and checks; first sync meanwhile");
         load.mark();
         let sent = self.wait_in_sync(A)?;
-        self.happened("first sync", load, Some((SIZE, sent)));
+        self.happened("first sync", load, Some((differed, sent)));
         self.calm(load);
         Ok(())
     }
@@ -236,10 +271,7 @@ impl Story<'_> {
         let differed = self.differing(load)?;
         self.world.nodes[B].start()?;
         self.timeline.event(&format!("node b started again, {} differ", bytes(differed)));
-        load.mark();
-        let sent = self.wait_in_sync(A)?;
-        self.happened("standby returned", load, Some((differed, sent)));
-        Ok(())
+        self.resynced("standby returned", load, A, differed)
     }
 
     /// Waits until `node` serves on its own copy.
@@ -261,11 +293,7 @@ impl Story<'_> {
         let differed = self.differing(load)?;
         self.world.cable.heal();
         self.timeline.event(&format!("paths healed, {} differ", bytes(differed)));
-        load.mark();
-        let sent = self.wait_in_sync(A)?;
-        self.happened("link healed", load, Some((differed, sent)));
-        self.calm(load);
-        Ok(())
+        self.resynced("link healed", load, A, differed)
     }
 
     fn primary_dies(&mut self, load: &Load) -> Result<(), StoryError> {
@@ -284,10 +312,7 @@ impl Story<'_> {
         let differed = self.differing(load)?;
         self.world.nodes[A].start()?;
         self.timeline.event(&format!("node a started again, {} differ", bytes(differed)));
-        load.mark();
-        let sent = self.wait_in_sync(B)?;
-        self.happened("old primary returned", load, Some((differed, sent)));
-        Ok(())
+        self.resynced("old primary returned", load, B, differed)
     }
 
     /// Waits until the client has an acknowledgement from `node`.
@@ -323,7 +348,6 @@ impl Story<'_> {
     }
 
     fn end(mut self, load: Load) -> Result<DemoReport, StoryError> {
-        self.calm(&load);
         self.check(&load, B)?;
         if !load.pause(PATIENCE) {
             return Err(StoryError::Restless);

@@ -1,7 +1,7 @@
 //! Two nodes in one directory: files, keys, ports, configurations, processes. It has no opinion
 //! about who should serve; all of that is asked of the daemons.
 
-use super::process::{Process, ProcessError};
+use super::process::{Process, ProcessError, Processes};
 use super::relay::Cable;
 use crate::act::host;
 use crate::config::Config;
@@ -92,6 +92,7 @@ pub struct Node {
     pub id: NodeId,
     dir: PathBuf,
     programs: Programs,
+    processes: Processes,
     engine: Option<Process>,
     daemon: Option<Process>,
 }
@@ -119,7 +120,7 @@ fn file_error(path: &Path) -> impl FnOnce(io::Error) -> WorldError + '_ {
 
 impl World {
     /// Makes both nodes in `dir` and formats them.
-    pub fn make(dir: &Path, size: u64) -> Result<World, WorldError> {
+    pub fn make(dir: &Path, size: u64, processes: &Processes) -> Result<World, WorldError> {
         let programs = programs()?;
         let ids = ids()?;
         let key = dir.join("key");
@@ -137,6 +138,7 @@ impl World {
                 id,
                 dir: dir.join(id.to_string()),
                 programs: programs.clone(),
+                processes: processes.clone(),
                 engine: None,
                 daemon: None,
             };
@@ -235,7 +237,7 @@ impl Node {
         fs::write(self.node_config(), node).map_err(file_error(&self.node_config()))?;
         let config = self.engine_config();
         let args = ["format", "--config", &config.to_string_lossy()];
-        Ok(Process::run(&self.programs.engine, &args, &self.log("format"))?)
+        Ok(self.processes.run(&self.programs.engine, &args, &self.log("format"))?)
     }
 
     fn engine_toml(&self, root: &Path, ids: Ids, own: &Ports, peer: &Ports) -> String {
@@ -305,10 +307,11 @@ impl Node {
     pub fn start(&mut self) -> Result<(), WorldError> {
         let config = self.engine_config();
         let args = ["run", "--config", &config.to_string_lossy()];
-        self.engine = Some(Process::start(&self.programs.engine, &args, &self.log("engine"))?);
+        self.engine =
+            Some(self.processes.start(&self.programs.engine, &args, &self.log("engine"))?);
         let config = self.node_config();
         let args = ["daemon", "--config", &config.to_string_lossy()];
-        self.daemon = Some(Process::start(&self.programs.ctl, &args, &self.log("daemon"))?);
+        self.daemon = Some(self.processes.start(&self.programs.ctl, &args, &self.log("daemon"))?);
         Ok(())
     }
 

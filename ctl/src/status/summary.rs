@@ -17,6 +17,8 @@ pub struct Facts<'a> {
     pub volume: &'a str,
     /// Engine's status; absent while it is not connected.
     pub engine: Option<&'a Status>,
+    /// Why the engine that the daemon started does not run; absent while that is not known.
+    pub engine_trouble: Option<&'a str>,
     /// The decider's knowledge.
     pub view: &'a View,
     /// The store.
@@ -167,7 +169,13 @@ fn rpo(facts: &Facts<'_>, record: Option<&VolumeRecord>) -> String {
 fn next(facts: &Facts<'_>, record: Option<&VolumeRecord>) -> String {
     let (node, peer) = (facts.node, facts.node.peer());
     let Some(engine) = facts.engine else {
-        return "start the engine here".to_owned();
+        return match facts.engine_trouble {
+            Some(_) => {
+                "remove what ends the engine here (see alarm); it is started again by itself"
+            }
+            None => "start the engine here (`lockstep-engine run`)",
+        }
+        .to_owned();
     };
     let Some(record) = record else {
         return "run `lockstep mirror create` on the node whose data counts".to_owned();
@@ -206,6 +214,9 @@ fn next(facts: &Facts<'_>, record: Option<&VolumeRecord>) -> String {
 fn alarms(facts: &Facts<'_>) -> Vec<String> {
     let peer = facts.node.peer();
     let mut alarms = Vec::new();
+    if let (None, Some(trouble)) = (facts.engine, facts.engine_trouble) {
+        alarms.push(format!("the engine here has ended: {trouble}"));
+    }
     if let Some(trouble) = &facts.arbiter.trouble {
         alarms.push(format!("arbiter ({}): {trouble}", facts.arbiter.store));
     }

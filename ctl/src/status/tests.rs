@@ -66,10 +66,20 @@ fn in_sync() -> Status {
 }
 
 fn told(engine: Option<&Status>, arbiter: &Health, peer_heard: bool) -> Summary {
+    told_of(engine, None, arbiter, peer_heard)
+}
+
+fn told_of(
+    engine: Option<&Status>,
+    trouble: Option<&str>,
+    arbiter: &Health,
+    peer_heard: bool,
+) -> Summary {
     summarise(&Facts {
         node: engine.map_or(NodeId::A, |engine| engine.node),
         volume: "db",
         engine,
+        engine_trouble: trouble,
         view: &View::default(),
         arbiter,
         peer_heard,
@@ -135,7 +145,7 @@ fn without_the_engine_all_is_unknown() {
     let summary = told(None, &Health::default(), true);
     assert_eq!(summary.colour, Colour::Grey);
     assert!(!summary.safe);
-    assert_eq!(summary.next, "start the engine here");
+    assert_eq!(summary.next, "start the engine here (`lockstep-engine run`)");
 }
 
 #[test]
@@ -193,4 +203,12 @@ fn a_report_survives_json() {
     let report = report(in_sync());
     let text = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+}
+
+#[test]
+fn an_engine_that_refuses_to_start_is_quoted() {
+    let trouble = Some("link key /k: not there");
+    let summary = told_of(None, trouble, &Health::default(), true);
+    assert!(summary.alarms[0].contains("link key /k: not there"), "{:?}", summary.alarms);
+    assert!(summary.next.contains("see alarm"), "{}", summary.next);
 }

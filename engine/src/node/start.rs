@@ -32,6 +32,7 @@ use std::path::Path;
 
 /// Everything up to the first turn of the loop.
 pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
+    let key = link_key(&config.link.key_file)?;
     // Before any thread exists: both are inherited.
     let signals = sys::stop_signals().map_err(|error| StartError::Signals { error })?;
     privileges::take(config.limits.lock_memory);
@@ -59,7 +60,7 @@ pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
     let disk = DiskLane::new(data_file.clone(), meta_file, sb.tail_offset, zeroes);
     let digester = Digester::start(&mut hub).map_err(|error| StartError::Helper { error })?;
     let clients = open_clients(config, &mut hub, &sb, data_file, !data.is_block())?;
-    let peer = open_peer(config, &mut hub, &sb, boot, start)?;
+    let peer = open_peer(config, key, &mut hub, &sb, boot, start)?;
     let hello = Hello { build: lockstep_nbd::BUILD_ID.to_string(), config_digest: config.digest() };
     let admin = AdminLane::new(&mut hub, hello, listen::unix("admin", &config.admin)?);
     let signals = hub.port.ring.adopt(signals);
@@ -110,8 +111,9 @@ fn open_devices(config: &EngineConfig) -> Result<(Device, Device), StartError> {
             "another engine still has it; waiting until its last request has ended"
         );
     };
-    let data = Device::open(&config.data, &mut waiting)?;
-    let meta = Device::open(&config.cluster_partition, &mut waiting)?;
+    let data = Device::open_configured("data", &config.data, &mut waiting)?;
+    let meta =
+        Device::open_configured("cluster_partition", &config.cluster_partition, &mut waiting)?;
     for device in [&data, &meta] {
         if !device.is_direct() {
             tracing::warn!(
@@ -184,19 +186,24 @@ fn open_clients(
     Ok(ClientLane::new(hub, export, data, regular, sockets, most))
 }
 
+/// Read before any work is done: a key that is missing must not wait for a recovery.
+fn link_key(path: &Path) -> Result<Key, StartError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| StartError::KeyUnreadable { path: path.to_path_buf(), error })?;
+    text.parse().map_err(|error: KeyError| StartError::KeyMalformed {
+        path: path.to_path_buf(),
+        error: error.into(),
+    })
+}
+
 fn open_peer(
     config: &EngineConfig,
+    key: Key,
     hub: &mut Hub,
     sb: &Superblock,
     boot: BootId,
     start: StartId,
 ) -> Result<PeerLane, StartError> {
-    let path = &config.link.key_file;
-    let unreadable = |error| StartError::KeyUnreadable { path: path.clone(), error };
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let malformed =
-        |error: KeyError| StartError::KeyMalformed { path: path.clone(), error: error.into() };
-    let key: Key = text.parse().map_err(malformed)?;
     let greeting = GreetingConfig {
         cluster: sb.cluster,
         group: sb.group,

@@ -344,6 +344,7 @@ impl Replica {
         self.losses.push_back(self.now);
         self.calm_at = None;
         self.sync = None;
+        self.sync_sent = 0;
         self.verify = None;
         self.set_stage(Stage::Away);
         let due = self.now.after(until_shrink);

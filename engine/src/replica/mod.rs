@@ -132,6 +132,8 @@ pub struct Replica {
     table_waits: VecDeque<Key>,
     flushes: Flushes,
     sync: Option<Sync>,
+    /// Bytes of data that travelled in the last round, which may be over.
+    sync_sent: u64,
     sync_paused: bool,
     is_flushing_reconciled: bool,
     /// Operations admitted before this number must drain before the peer counts (R27 2).
@@ -245,6 +247,7 @@ impl Replica {
             table_waits: VecDeque::new(),
             flushes: Flushes::default(),
             sync: None,
+            sync_sent: 0,
             sync_paused: false,
             is_flushing_reconciled: false,
             tighten_seq: 0,

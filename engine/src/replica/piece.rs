@@ -163,8 +163,8 @@ impl Replica {
     }
 
     fn count_sent(&mut self, at: Extent) {
-        if let Some(sync) = &mut self.sync {
-            sync.sent_bytes += u64::from(at.len);
+        if self.sync.is_some() {
+            self.sync_sent += u64::from(at.len);
         }
     }
 

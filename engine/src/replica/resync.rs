@@ -28,6 +28,7 @@ impl Replica {
         self.disown_pieces();
         let paused = self.sync_paused && kind != SyncKind::Reconcile;
         self.sync = Some(Sync { paused, ..Sync::new(kind, 0, self.now) });
+        self.sync_sent = 0;
         self.verify = None;
         self.synced_life = self.link.as_ref().map(|link| link.peer_life);
         self.set_stage(Stage::Preparing);

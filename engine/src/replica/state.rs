@@ -199,7 +199,6 @@ pub(super) struct Sync {
     pub unflushed: Vec<(Extent, bool)>,
     pub unflushed_bytes: u64,
     pub flush_running: bool,
-    pub sent_bytes: u64,
     pub sampling: Sampling,
     /// Writes to dirty blocks go to both nodes (R26 i).
     pub write_both: bool,
@@ -224,7 +223,6 @@ impl Sync {
             unflushed: Vec::new(),
             unflushed_bytes: 0,
             flush_running: false,
-            sent_bytes: 0,
             sampling: Sampling::default(),
             write_both: kind == SyncKind::Reconcile,
             progress_at: now,

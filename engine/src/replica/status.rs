@@ -42,7 +42,7 @@ impl Replica {
             reconcile_pending: self.reconcile_pending(),
             sync_done_blocks: sync.map_or(0, |sync| sync.done),
             sync_total_blocks: sync.map_or(0, |sync| sync.total),
-            sync_sent_bytes: sync.map_or(0, |sync| sync.sent_bytes),
+            sync_sent_bytes: self.sync_sent,
             sync_paused: self.sync_paused,
             verify_done_blocks: self.verify.as_ref().map(|verify| verify.compared),
             verify_mismatches: self.verify_mismatches,

@@ -79,6 +79,7 @@ impl Replica {
     /// Both are members and blocks differ: they are made equal before they count again.
     pub(super) fn repair_members(&mut self) {
         let total = self.dirty.bitmap.count();
+        self.sync_sent = 0;
         self.sync = Some(Sync::new(SyncKind::Reconcile, total, self.now));
         self.set_stage(Stage::Reconciling);
     }

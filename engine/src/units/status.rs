@@ -97,7 +97,7 @@ pub struct Status {
     pub sync_done_blocks: u64,
     /// See `sync_done_blocks`.
     pub sync_total_blocks: u64,
-    /// Bytes of data that travelled in this round.
+    /// Bytes of data that travelled in this round, or in the last one while none runs.
     pub sync_sent_bytes: u64,
     /// Resync is paused by an operator.
     pub sync_paused: bool,

@@ -4,6 +4,7 @@
 //! Always: without proof nothing is read from the store and nothing is written as a record.
 
 use super::{PairView, Trouble};
+use crate::act::host;
 use lockstep_engine::units::{NodeId, Nonce, Version};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -38,6 +39,11 @@ pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// A name that no other call of this or another process uses.
+fn attempt(group: &Path) -> Result<Nonce, Trouble> {
+    host::nonce().map_err(|cause| trouble("name", group, &io::Error::other(cause.to_string())))
+}
+
 fn read_nonce(path: &Path) -> Result<Option<Nonce>, Trouble> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(text.trim().parse().ok()),
@@ -55,7 +61,10 @@ impl Proof {
     pub fn leave(&self) -> Result<(), Trouble> {
         fs::create_dir_all(&self.group).map_err(|cause| trouble("create", &self.group, &cause))?;
         let path = self.nonce_file(self.node);
-        let fresh = self.group.join(format!(".nonce-{}-{}", self.node, self.own));
+        // Two calls may be here at once: each has a name of its own, so that neither renames the
+        // file of the other away.
+        let attempt = attempt(&self.group)?;
+        let fresh = self.group.join(format!(".nonce-{}-{attempt}", self.node));
         write_synced(&fresh, format!("{}\n", self.own).as_bytes())
             .and_then(|()| fs::rename(&fresh, &path))
             .and_then(|()| sync_dir(&self.group))
@@ -96,7 +105,8 @@ impl Proof {
         if let Some(parent) = self.kept.parent() {
             fs::create_dir_all(parent).map_err(|cause| trouble("create", parent, &cause))?;
         }
-        let fresh = self.kept.with_extension("new");
+        let attempt = attempt(&self.group)?;
+        let fresh = self.kept.with_extension(format!("new-{attempt}"));
         write_synced(&fresh, format!("{id}\n").as_bytes())
             .and_then(|()| fs::rename(&fresh, &self.kept))
             .and_then(|()| self.kept.parent().map_or(Ok(()), sync_dir))
@@ -105,7 +115,8 @@ impl Proof {
 
     /// Gives the pair its id; the node that comes second takes the one of the first.
     fn found_pair(&self, path: &Path) -> Result<Nonce, Trouble> {
-        let fresh = self.group.join(format!(".pair-{}-{}", self.node, self.own));
+        let attempt = attempt(&self.group)?;
+        let fresh = self.group.join(format!(".pair-{}-{attempt}", self.node));
         write_synced(&fresh, format!("{}\n", self.own).as_bytes())
             .map_err(|cause| trouble("write", &fresh, &cause))?;
         let linked = fs::hard_link(&fresh, path);
