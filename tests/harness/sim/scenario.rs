@@ -71,6 +71,7 @@ fn quiet() -> Plan {
         jitter: false,
         clients: false,
         trace: true,
+        theme: None,
         odds: Vec::new(),
         calm: 0,
     }
