@@ -188,7 +188,8 @@ impl World {
         let before = self.arbiter.record.clone();
         let Some((sent, reply, changed)) = self.arbiter.land(request) else { return };
         if let Some(record) = changed {
-            self.record_changed(before.as_ref(), &record);
+            let living = self.hosts[index(node)].daemon.as_ref().is_some_and(|d| d.run == sent.run);
+            self.record_changed(before.as_ref(), &record, living);
         }
         if sent.lose_reply {
             return;
@@ -198,7 +199,7 @@ impl World {
         self.queue.after(travel, What::ArbiterReply { node, run, step, reply });
     }
 
-    fn record_changed(&mut self, before: Option<&Record>, record: &Record) {
+    fn record_changed(&mut self, before: Option<&Record>, record: &Record, living: bool) {
         if self.arbiter.is_rolled_back() {
             self.judge.violate(format!("v{} written to an older record", record.version.0));
         }
@@ -225,6 +226,10 @@ impl World {
             }
         }
         let alone = self.peer_would_win(old.as_ref(), &seen);
+        // A takeover that lands after its sender's power loss leaves a member without the mark,
+        // which needs an operator.
+        let owner = old.and_then(|old| old.primary);
+        let taken = living && owner.is_some_and(|owner| seen.primary == Some(owner.peer()));
         let [a, b] = &self.hosts;
         let judge: &mut Judge = &mut self.judge;
         if seen.forced {
@@ -232,7 +237,7 @@ impl World {
             judge.forgive([&a.disk, &b.disk]);
         }
         let lost = [a.content_lost, b.content_lost];
-        judge.record(&seen, members, [&a.disk, &b.disk], lost, alone);
+        judge.record(&seen, members, [&a.disk, &b.disk], lost, alone || taken);
     }
 
     /// §1.2, `start` alone: a peer that lives, has the mark and reaches the arbiter takes over

@@ -24,8 +24,6 @@ pub struct Judge {
     /// The first violation.
     pub violation: Option<String>,
     members: Members,
-    /// Primary in the arbiter's record.
-    owner: Option<NodeId>,
     /// The peer's memory counts as its disk until a flush (`received`).
     in_memory: bool,
     /// Client operations that were answered.
@@ -233,24 +231,21 @@ impl Judge {
     }
 
     /// The arbiter took a record. P1 and P3: whoever is a member now holds everything.
-    /// A disk that was replaced after it was filled (`lost`) is caught when it serves. `alone`: it
-    /// was started while a peer that lives had more of a right to.
+    /// A disk that was replaced after it was filled (`lost`) is caught when it serves. `bound`: the
+    /// primary took over, or was started while a peer that lives had more of a right to.
     pub fn record(
         &mut self,
         record: &VolumeRecord,
         before: Members,
         disks: [&Disk; 2],
         lost: [bool; 2],
-        alone: bool,
+        bound: bool,
     ) {
         self.members = record.members;
-        let owner = std::mem::replace(&mut self.owner, record.primary);
-        let taken = owner.filter(|owner| record.primary == Some(owner.peer()));
-        let taken = taken.or(record.primary.filter(|_| alone).map(NodeId::peer));
+        let taken = record.primary.filter(|_| bound).map(NodeId::peer);
         // Whoever takes over must hold what its own power loss took and the old primary still has;
         // whoever starts alone has waited for a peer that can't have anything more (§1.2).
-        let bound = if taken.is_some() { before } else { record.members };
-        let members = both(bound);
+        let members = both(if bound { before } else { record.members });
         for register in self.registers.values_mut() {
             register.excuse(&members);
         }
