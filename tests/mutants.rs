@@ -14,13 +14,49 @@ const SEEDS: u64 = 2_000;
 const THREADS: usize = 2;
 
 /// Seeds that have found a mutant before.
-const KNOWN: &[(&str, &[u64])] = &[];
+const KNOWN: &[(&str, &[u64])] = &[
+    ("AcceptOldEpoch", &[2]),
+    ("AcceptOldSession", &[41]),
+    ("AckBeforePeer", &[1]),
+    ("AckBeforeRecord", &[1]),
+    ("ClearBitsOnEqualGeneration", &[1]),
+    ("ClearIntentOnAck", &[1]),
+    ("FlushLocallyOnly", &[1]),
+    ("ForgetIntentOnCrash", &[9]),
+    ("GrowWithoutDrain", &[51]),
+    ("TakeoverWithoutMark", &[359]),
+    ("TakeoverWithoutEvidence", &[12]),
+    ("LoosenBeforeShrink", &[1]),
+    ("GreetBeforeReaped", &[269]),
+    ("IgnoreOpenAttempt", &[15]),
+    ("KeepAcksOfDeadLife", &[33]),
+    ("LoosenBeforeShrink", &[1]),
+    ("PromoteNotMember", &[95]),
+    ("ReadThroughWrite", &[14]),
+    ("ReadWithoutLease", &[570]),
+    ("SkipOverlapLock", &[1]),
+    ("SwapBeforeAttemptStored", &[41]),
+    ("TakeoverWithoutEvidence", &[12]),
+    ("TakeoverWithoutMark", &[359]),
+    ("TrustRestoredSnapshot", &[57]),
+    ("UnknownCountsAsLost", &[1509]),
+    ("WriteBeforeIntent", &[8]),
+];
 
 /// Stories that find a mutant which seeds rarely meet, or whose harm only an operator's force
 /// would show.
-const TOLD: &[(&str, &str)] = &[];
+const TOLD: &[(&str, &str)] = &[
+    ("AckBeforeAdoption", "b-crashes-a-goes-solo"),
+    ("CloseAttemptByReading", "a-loses-arbiter-while-growing"),
+    ("MoveBeforeDemote", "move-there-and-back"),
+    ("ReadBeforeReconcile", "read-waits-for-reconcile"),
+    ("StartWithoutGrace", "no-answer-before-the-generation-is-durable"),
+    ("TargetStaysConsistent", "target-dies-in-the-middle"),
+];
 
-/// The bugs of the decider.
+/// The bugs of the decider. Two are left to the tests of the decider itself, because other rules
+/// mask them in a whole system: `BelieveRollback` (the engine's stored record stays the newest) and
+/// `PromoteWithoutRead` (a primary with two members needs a lease, which needs the peer).
 const DECIDES: &[Decides] = &[
     Decides::CloseAttemptByReading,
     Decides::SwapBeforeAttemptStored,
@@ -33,10 +69,8 @@ const DECIDES: &[Decides] = &[
     Decides::AnswerWhileTakingOver,
     Decides::NoFastFence,
     Decides::PromoteNotMember,
-    Decides::PromoteWithoutRead,
     Decides::ResumeAfterReboot,
     Decides::StartWithoutGrace,
-    Decides::BelieveRollback,
     Decides::MoveBeforeDemote,
 ];
 

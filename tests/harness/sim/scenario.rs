@@ -74,6 +74,7 @@ fn quiet() -> Plan {
         theme: None,
         odds: Vec::new(),
         calm: 0,
+        lag: None,
     }
 }
 

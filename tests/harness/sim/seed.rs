@@ -82,6 +82,7 @@ impl Plan {
             theme: Theme::random(&mut random),
             odds,
             calm: [300_000_000, 1_000_000_000, 3_000_000_000, 8_000_000_000][random.index(4)],
+            lag: random.chance(150).then_some(1),
         }
     }
 

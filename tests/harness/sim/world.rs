@@ -165,6 +165,8 @@ pub struct Plan {
     pub odds: Vec<u64>,
     /// Mean nanoseconds between faults.
     pub calm: u64,
+    /// Frames of this data flow take long now and then, while the others pass.
+    pub lag: Option<usize>,
 }
 
 /// Everything.
