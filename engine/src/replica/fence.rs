@@ -36,6 +36,10 @@ impl Replica {
         }
         self.give_up_remote(Remote::Lost);
         self.held_since = None;
+        if self.meta_failed {
+            // Nobody may start it again before its cluster partition is repaired.
+            self.disk = DiskState::Failed;
+        }
         if was != Role::Secondary {
             self.note(Note::Fenced);
         }

@@ -165,6 +165,9 @@ impl World {
         let calm = self.plan.calm;
         let next = Span(self.random.within(calm / 10, calm * 2));
         self.queue.after(next, What::Chaos);
+        if self.plan.theme.is_some() && self.random.chance(500) {
+            return self.play_theme();
+        }
         let total: u64 = self.plan.odds.iter().sum();
         let mut left = self.random.below(total);
         let mut kind = 0;
@@ -278,6 +281,11 @@ impl World {
 
     /// Sets or ends a fault of a network.
     pub fn network(&mut self, fault: Fault, on: bool) {
+        let evenly =
+            matches!(fault, Fault::CutLink | Fault::StallLink(_) | Fault::SlowLink | Fault::CutAll);
+        if !evenly {
+            self.network_since = self.now();
+        }
         match fault {
             Fault::CutLink => self.stall([true, true], on),
             Fault::StallLink(to) => self.stall([to == NodeId::A, to == NodeId::B], on),
@@ -380,10 +388,13 @@ impl World {
                 }
         };
         let found: Vec<Kept> = self.link.kept.iter().filter(fits).cloned().collect();
+        let writes = |kept: &&Kept| matches!(kept.message, Message::Write { .. });
+        let writes: Vec<Kept> = found.iter().filter(writes).cloned().collect();
         let known = self.hosts[to].engine.as_ref().map(|engine| engine.replica.status().epoch);
         if found.is_empty() {
             return;
         }
+        let found = if writes.is_empty() { found } else { writes };
         let kept = found[self.random.index(found.len())].clone();
         // A frame of an older epoch comes in the live session; the receiver must know better.
         let session = match (old_epoch, current) {

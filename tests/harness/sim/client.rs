@@ -10,7 +10,7 @@ use lockstep_engine::replica::settings::AckMode;
 use lockstep_engine::units::{BLOCK_BYTES, Extent, NodeId, Span, Tick};
 
 /// Longer than every time-out that leads to a takeover.
-const STEADY: Span = Span::millis(12_000);
+pub const STEADY: Span = Span::millis(12_000);
 /// Requests in flight at one node.
 const IN_FLIGHT_MAX: usize = 16;
 

@@ -2,6 +2,7 @@
 //! production decider on the other. Decides nothing itself.
 
 use super::arbiter::{Arbiter, Reply, Request, Want};
+use super::client::STEADY;
 use super::host::Daemon;
 use super::judge::{Judge, index};
 use super::partition::{CLUSTER, GROUP, VOLUME};
@@ -12,7 +13,9 @@ use lockstep_ctl::decide::record::Record;
 use lockstep_ctl::decide::step::{EngineCommand, Step};
 use lockstep_ctl::decide::{Decider, Settings};
 use lockstep_engine::replica::event::{CmdId, Command, Event as Told};
-use lockstep_engine::units::{InSyncMark, Members, NodeId, Span, Status};
+use lockstep_engine::units::{
+    DiskState, InSyncMark, Members, NodeId, Span, Status, Tick, VolumeRecord,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Wake-ups at one tick that count as a decider that spins.
@@ -185,7 +188,8 @@ impl World {
         let before = self.arbiter.record.clone();
         let Some((sent, reply, changed)) = self.arbiter.land(request) else { return };
         if let Some(record) = changed {
-            self.record_changed(before.as_ref(), &record);
+            let living = self.hosts[index(node)].daemon.as_ref().is_some_and(|d| d.run == sent.run);
+            self.record_changed(before.as_ref(), &record, living);
         }
         if sent.lose_reply {
             return;
@@ -195,7 +199,7 @@ impl World {
         self.queue.after(travel, What::ArbiterReply { node, run, step, reply });
     }
 
-    fn record_changed(&mut self, before: Option<&Record>, record: &Record) {
+    fn record_changed(&mut self, before: Option<&Record>, record: &Record, living: bool) {
         if self.arbiter.is_rolled_back() {
             self.judge.violate(format!("v{} written to an older record", record.version.0));
         }
@@ -221,6 +225,11 @@ impl World {
                 self.host(node).content_lost &= !filled;
             }
         }
+        let alone = self.peer_would_win(old.as_ref(), &seen);
+        // A takeover that lands after its sender's power loss leaves a member without the mark,
+        // which needs an operator.
+        let owner = old.and_then(|old| old.primary);
+        let taken = living && owner.is_some_and(|owner| seen.primary == Some(owner.peer()));
         let [a, b] = &self.hosts;
         let judge: &mut Judge = &mut self.judge;
         if seen.forced {
@@ -228,7 +237,25 @@ impl World {
             judge.forgive([&a.disk, &b.disk]);
         }
         let lost = [a.content_lost, b.content_lost];
-        judge.record(&seen, members, [&a.disk, &b.disk], lost);
+        judge.record(&seen, members, [&a.disk, &b.disk], lost, alone || taken);
+    }
+
+    /// §1.2, `start` alone: a peer that lives, has the mark and reaches the arbiter takes over
+    /// before the boot grace is over, so that nothing it holds may be missing where it lost.
+    fn peer_would_win(&self, old: Option<&VolumeRecord>, new: &VolumeRecord) -> bool {
+        let (Some(old), Some(node)) = (old, new.primary) else { return false };
+        let started = new.epoch > old.epoch && old.primary == Some(node) && new.writer == node;
+        let alone = old.members == Members::BOTH && new.members == Members::only(node);
+        let now = self.now();
+        let awake = |since: Tick| since.after(STEADY) <= now;
+        let host = &self.hosts[index(node.peer())];
+        let (Some(engine), Some(daemon)) = (&host.engine, &host.daemon) else { return false };
+        let status = engine.replica.status();
+        let ready = status.mark.is_some() && status.disk == DiskState::UpToDate;
+        let told = daemon.engine == Some(engine.run) && awake(daemon.since) && awake(engine.since);
+        let steady = told && awake(host.frozen_until) && awake(self.network_since);
+        let quick = host.disk.faults.slow == 0 && !host.hurt;
+        started && alone && ready && steady && quick && self.plan.auto_takeover
     }
 
     /// An answer of the arbiter, or the time-out; whichever is first counts.

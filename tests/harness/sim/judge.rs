@@ -24,8 +24,6 @@ pub struct Judge {
     /// The first violation.
     pub violation: Option<String>,
     members: Members,
-    /// Primary in the arbiter's record.
-    owner: Option<NodeId>,
     /// The peer's memory counts as its disk until a flush (`received`).
     in_memory: bool,
     /// Client operations that were answered.
@@ -233,21 +231,21 @@ impl Judge {
     }
 
     /// The arbiter took a record. P1 and P3: whoever is a member now holds everything.
-    /// A disk that was replaced after it was filled (`lost`) is caught when it serves.
+    /// A disk that was replaced after it was filled (`lost`) is caught when it serves. `bound`: the
+    /// primary took over, or was started while a peer that lives had more of a right to.
     pub fn record(
         &mut self,
         record: &VolumeRecord,
         before: Members,
         disks: [&Disk; 2],
         lost: [bool; 2],
+        bound: bool,
     ) {
         self.members = record.members;
-        let owner = std::mem::replace(&mut self.owner, record.primary);
-        let taken = owner.filter(|owner| record.primary == Some(owner.peer()));
+        let taken = record.primary.filter(|_| bound).map(NodeId::peer);
         // Whoever takes over must hold what its own power loss took and the old primary still has;
         // whoever starts alone has waited for a peer that can't have anything more (§1.2).
-        let bound = if taken.is_some() { before } else { record.members };
-        let members = both(bound);
+        let members = both(if bound { before } else { record.members });
         for register in self.registers.values_mut() {
             register.excuse(&members);
         }
@@ -257,22 +255,31 @@ impl Judge {
         for node in [NodeId::A, NodeId::B] {
             let joins = record.members.contains(node) && !before.contains(node);
             let takes = taken == Some(node.peer()) && record.members == Members::only(node);
-            if (joins || takes) && !lost[index(node)] && !record.forced {
-                let what = if joins { "became a member" } else { "took over" };
-                let rule = format!("P1 ({what} in v{})", record.version.0);
-                self.holds_even_exposed(&rule, node, disks[index(node)]);
+            if !(joins || takes) || lost[index(node)] || record.forced {
+                continue;
             }
+            let disk = disks[index(node)];
+            // A node may lose power after it was filled and before the write lands that makes it a
+            // member; it has no mark then. Whoever takes over is relied upon at once.
+            self.fill(node, disk, takes);
+            let what = if joins { "became a member" } else { "took over" };
+            let rule = format!("P1 ({what} in v{})", record.version.0);
+            self.holds(&rule, node, disk, !self.in_memory);
         }
     }
 
-    /// The same for a node that is relied upon from now on: earlier power losses excuse nothing.
-    fn holds_even_exposed(&mut self, rule: &str, node: NodeId, disk: &Disk) {
-        if !self.in_memory {
-            for register in self.registers.values_mut() {
+    /// What an earlier power loss took from a node counts as there again: where its disk holds it,
+    /// or everywhere.
+    fn fill(&mut self, node: NodeId, disk: &Disk, everywhere: bool) {
+        let instant = self.instant();
+        if self.in_memory {
+            return;
+        }
+        for (block, register) in &mut self.registers {
+            if everywhere || register.legal(disk.current.get(*block), instant, false).is_none() {
                 register.rely_on(index(node));
             }
         }
-        self.holds(rule, node, disk, !self.in_memory);
     }
 
     /// The content of this disk must be a legal answer for every block, and stable where covered.

@@ -29,6 +29,9 @@ pub struct Frame {
     pub payload: Option<Vec<Block>>,
 }
 
+/// Frames kept of each epoch.
+const KEPT: usize = 48;
+
 /// A frame as it was sent, kept to be injected later.
 #[derive(Clone, Debug)]
 pub struct Kept {
@@ -136,10 +139,13 @@ impl Link {
         let mut bytes = Vec::with_capacity(128);
         codec::encode(session, epoch, state.sequence, &message, described, &mut bytes);
         state.sequence += 1;
-        if self.kept.len() == 64 {
-            self.kept.remove(0);
-        }
         if !matches!(message, Message::Ping { .. } | Message::Pong { .. }) {
+            let same = |kept: &Kept| kept.epoch == epoch;
+            if self.kept.iter().filter(|kept| same(kept)).count() == KEPT
+                && let Some(oldest) = self.kept.iter().position(same)
+            {
+                self.kept.remove(oldest);
+            }
             self.kept.push(Kept { to, session, epoch, message, payload: payload.clone() });
         }
         self.directions[to].flows[flow].inside.push_back(Frame { session, flow, bytes, payload });

@@ -19,4 +19,5 @@ pub mod random;
 pub mod register;
 pub mod scenario;
 pub mod seed;
+pub mod theme;
 pub mod world;

@@ -42,6 +42,8 @@ impl World {
             // A person reads in `status` that this copy can't serve.
             Some(owner) if spoiled(&owner) && self.random.chance(800) => owner.peer(),
             Some(owner) if self.random.chance(600) => owner,
+            // A person may be wrong about who is a member.
+            _ if self.random.chance(250) => [NodeId::A, NodeId::B][self.random.index(2)],
             _ => members[self.random.index(members.len())],
         };
         let verb = match record.owner {

@@ -168,7 +168,8 @@ impl World {
     pub fn transmit(&mut self, to: NodeId, session: Session, flow: usize) {
         let low = if flow > 0 { 150 } else { 100 };
         let rare = self.plan.jitter && self.random.chance(8);
-        let high = if rare { 150_000 } else { 1_200 };
+        let lags = self.plan.lag == Some(flow) && self.random.chance(300);
+        let high = if rare || lags { 150_000 } else { 1_200 };
         let span = self.delay_us(low, high).plus(Span(self.link.slow));
         let at = self.now().after(span);
         let at = self.link.arrival(index(to), flow, at);

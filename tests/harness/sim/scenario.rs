@@ -71,8 +71,10 @@ fn quiet() -> Plan {
         jitter: false,
         clients: false,
         trace: true,
+        theme: None,
         odds: Vec::new(),
         calm: 0,
+        lag: None,
     }
 }
 

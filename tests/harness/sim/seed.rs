@@ -3,6 +3,7 @@
 use super::chaos::{Fault, KINDS};
 use super::judge::index;
 use super::random::Random;
+use super::theme::Theme;
 use super::world::{Plan, What, World};
 use lockstep_engine::limits::Times;
 use lockstep_engine::replica::settings::AckMode;
@@ -78,8 +79,10 @@ impl Plan {
             jitter: true,
             clients: true,
             trace: false,
+            theme: Theme::random(&mut random),
             odds,
             calm: [300_000_000, 1_000_000_000, 3_000_000_000, 8_000_000_000][random.index(4)],
+            lag: random.chance(150).then_some(1),
         }
     }
 
@@ -92,10 +95,11 @@ impl Plan {
             .map(|((name, _), odds)| format!("{name}={odds}"))
             .collect();
         format!(
-            "seed {}: {:?}, {} regions, {} working blocks, digests {}, idle {} ms, window {}, \
+            "seed {}: {:?}, {:?}, {} regions, {} working blocks, digests {}, idle {} ms, window {}, \
              auto {}, calm {} ms, {}",
             self.seed,
             self.ack,
+            self.theme,
             self.blocks / BLOCKS_PER_REGION,
             self.working.len(),
             self.sync_digests,

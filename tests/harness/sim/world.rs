@@ -11,6 +11,7 @@ use super::partition::{blank_disk, blank_superblock};
 use super::queue::Queue;
 use super::random::Random;
 use super::seed::Ending;
+use super::theme::Theme;
 use lockstep_ctl::decide::event::{PeerBeat, StepId, Verb};
 use lockstep_ctl::decide::step::EngineCommand;
 use lockstep_engine::limits::Times;
@@ -83,6 +84,8 @@ pub enum What {
     OperatorTick,
     /// A fault.
     Chaos,
+    /// A fault of a theme.
+    Fault { fault: Fault, length: Span },
     /// A fault ends.
     Undo(Fault),
 }
@@ -118,6 +121,7 @@ impl What {
             | What::PowerOn { .. }
             | What::OperatorTick
             | What::Chaos
+            | What::Fault { .. }
             | What::Undo(_) => None,
         }
     }
@@ -156,10 +160,14 @@ pub struct Plan {
     pub clients: bool,
     /// What happens is written down.
     pub trace: bool,
+    /// Sequences of faults that belong together come beside the random ones.
+    pub theme: Option<Theme>,
     /// Odds in a thousand of each kind of fault, by its place in the list of faults.
     pub odds: Vec<u64>,
     /// Mean nanoseconds between faults.
     pub calm: u64,
+    /// Frames of this data flow take long now and then, while the others pass.
+    pub lag: Option<usize>,
 }
 
 /// Everything.
@@ -190,6 +198,8 @@ pub struct World {
     pub next_name: u64,
     /// No more faults.
     pub healed: bool,
+    /// Last time that anything but the link changed between nodes and arbiter.
+    pub network_since: Tick,
     /// How the run ends, as far as is known.
     pub ending: Ending,
     /// Since when nobody serves.
@@ -221,6 +231,7 @@ impl World {
             trace: Vec::new(),
             next_name: 0,
             healed: false,
+            network_since: Tick(0),
             ending: Ending::Equal,
             idle_since: Tick(0),
             plan,
@@ -316,6 +327,7 @@ impl World {
             What::Operator { node, verb } => self.operator(node, verb),
             What::OperatorTick => self.operator_tick(),
             What::Chaos => self.chaos(),
+            What::Fault { fault, length } => self.themed(fault, length),
             What::Undo(fault) => self.undo(fault),
         }
     }

@@ -25,6 +25,7 @@ impl Decider {
             self.engine.learn = Default::default();
             self.engine.promote = Default::default();
             self.engine.other = Default::default();
+            self.engine.fence = Default::default();
         } else {
             self.engine.mark = None; // Its own engine knows better than what was kept.
         }
@@ -205,7 +206,8 @@ impl Decider {
                 }
             }
             Purpose::Mark(_) => self.engine.mark = None,
-            Purpose::Fence | Purpose::Cancel => self.engine.other.failed(first, now),
+            Purpose::Fence => self.engine.fence.at = now.after(first),
+            Purpose::Cancel => self.engine.other.failed(first, now),
         }
     }
 

@@ -186,8 +186,8 @@ impl Decider {
             return self.enter(Phase::Demoted);
         }
         if self.op.is_some_and(|op| op.fence) {
-            if now < self.engine.other.at {
-                self.wake_at(self.engine.other.at);
+            if now < self.engine.fence.at {
+                self.wake_at(self.engine.fence.at);
                 return false;
             }
             self.command(Purpose::Fence, EngineCommand::Fence, now);

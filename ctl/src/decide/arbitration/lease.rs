@@ -37,8 +37,8 @@ impl Decider {
         if self.engine.status.is_none() || self.engine.calling(|p| *p == Purpose::Fence) {
             return;
         }
-        if now < self.engine.other.at {
-            return self.wake_at(self.engine.other.at);
+        if now < self.engine.fence.at {
+            return self.wake_at(self.engine.fence.at);
         }
         self.command(Purpose::Fence, EngineCommand::Fence, now);
     }

@@ -170,7 +170,9 @@ impl Decider {
         let need = status.need.or(careless.then_some(Need::Grow));
         let Some(need) = need.filter(|_| serves(status.role)) else { return };
         let Some(base) = self.base().filter(|base| self.owns(base)) else { return };
-        let told = status.record.is_some_and(|seen| seen.version == base.version);
+        // Metadata that failed learns nothing any more; the group is handed over all the same.
+        let told = need == Need::HandOver
+            || status.record.is_some_and(|seen| seen.version == base.version);
         if !told || self.open.is_some() || self.released.is_some() || self.arbiter.rolled_back {
             return;
         }

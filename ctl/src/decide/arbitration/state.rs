@@ -66,6 +66,8 @@ pub(super) struct EngineSide {
     pub learn: Backoff,
     pub promote: Backoff,
     pub other: Backoff,
+    /// Of its own: no other refusal may put the fast fence off (R13).
+    pub fence: Backoff,
     /// Word of the last refusal of `Learn`.
     pub learn_refused: Option<String>,
 }
