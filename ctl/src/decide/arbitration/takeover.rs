@@ -3,7 +3,7 @@
 //! pings nor heartbeats; an owner never answers the heartbeats of the other.
 
 use super::Decider;
-use super::attempt::{Open, serves};
+use super::attempt::Open;
 use super::state::{Op, Phase, Purpose};
 use super::view::EvidenceView;
 use crate::decide::event::{PeerBeat, Verb};
@@ -98,9 +98,6 @@ impl Decider {
         let Some(status) = &self.engine.status else { return };
         let under_way = |p: &Purpose| matches!(p, Purpose::Prepare | Purpose::Cancel);
         let silent = status.silent;
-        if !taking && serves(status.role) {
-            return; // Silent or not, one that serves answers nobody's lease.
-        }
         if silent == taking || self.engine.calling(under_way) {
             return;
         }
