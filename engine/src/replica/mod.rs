@@ -32,6 +32,7 @@ mod write;
 
 use crate::format::layout::Layout;
 use crate::format::recover::{Recovered, SwapReason, TailVerdict};
+use crate::format::superblock::Superblock;
 use crate::limits::{CLIENT_OPS_MAX, FLAPS_MAX, INTERNAL_BUFS, SYNC_OPS_MAX};
 use crate::units::{
     Counters, DiskState, Epoch, InSyncMark, NodeId, Role, Session, Tick, VolumeRecord,
@@ -158,6 +159,18 @@ pub enum OpenRefused {
     EmptyVolume,
 }
 
+/// Every buffer that belongs to the replica, the first one on top.
+fn all_bufs() -> Vec<u32> {
+    (0..u32::try_from(INTERNAL_BUFS).expect("few buffers")).rev().collect()
+}
+
+/// The mark of the superblock, if it still proves something: a reboot voids it, and so does a
+/// restart where reports come from memory (R42).
+fn kept_mark(sb: &Superblock, settings: &Settings) -> Option<InSyncMark> {
+    let written = settings.ack == AckMode::Written;
+    sb.mark.filter(|mark| mark.boot == settings.boot && written)
+}
+
 impl Replica {
     /// Takes over what recovery found. The role is secondary, the disk at best `Consistent` (R10).
     pub fn open(
@@ -215,10 +228,7 @@ impl Replica {
             disk: if sb.disk == DiskState::UpToDate { DiskState::Consistent } else { sb.disk },
             promotion: None,
             leaving: None,
-            mark: sb.mark.filter(|mark| {
-                // A reboot voids it, and so does a restart where reports come from memory (R42).
-                mark.boot == settings.boot && settings.ack == AckMode::Written
-            }),
+            mark: kept_mark(&sb, &settings),
             disk_failed: false,
             meta_failed: false,
             split_brain: false,
@@ -253,7 +263,7 @@ impl Replica {
             tighten_seq: 0,
             verify: None,
             verify_mismatches: 0,
-            bufs: (0..u32::try_from(INTERNAL_BUFS).expect("small")).rev().collect(),
+            bufs: all_bufs(),
             held_since: None,
             suspend_max: settings.times.suspend_max,
             acked_at: now,
@@ -418,11 +428,7 @@ impl Replica {
     }
 
     /// Changes the superblock and continues with `then` when that is durable.
-    fn store(
-        &mut self,
-        then: Then,
-        change: impl FnOnce(&mut crate::format::superblock::Superblock),
-    ) {
+    fn store(&mut self, then: Then, change: impl FnOnce(&mut Superblock)) {
         let ticket = self.meta.update(change);
         self.pending.push_back(Pending { ticket, then });
     }

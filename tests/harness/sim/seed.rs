@@ -95,8 +95,8 @@ impl Plan {
             .map(|((name, _), odds)| format!("{name}={odds}"))
             .collect();
         format!(
-            "seed {}: {:?}, {:?}, {} regions, {} working blocks, digests {}, idle {} ms, window {}, \
-             auto {}, calm {} ms, {}",
+            "seed {}: {:?}, {:?}, {} regions, {} working blocks, digests {}, idle {} ms, \
+             window {}, auto {}, calm {} ms, {}",
             self.seed,
             self.ack,
             self.theme,
