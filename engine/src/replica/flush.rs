@@ -85,8 +85,6 @@ impl Replica {
         let local = if who == FlushFor::SyncTarget { Leg::Done } else { Leg::Wanted };
         let remote = if remote { Leg::Wanted } else { Leg::NotNeeded };
         self.flushes.ops.push(FlushOp { who, local, remote });
-        // Whoever asks behind `pump_flushes` would otherwise wait for the next event.
-        self.recheck = true;
     }
 
     pub(super) fn pump_flushes(&mut self) {
