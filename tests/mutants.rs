@@ -40,7 +40,6 @@ const KNOWN: &[(&str, &[u64])] = &[
     ("TakeoverWithoutEvidence", &[17]),
     ("TakeoverWithoutMark", &[359]),
     ("TrustRestoredSnapshot", &[57]),
-    ("UnknownCountsAsLost", &[1509]),
     ("WriteBeforeIntent", &[8]),
 ];
 
@@ -56,13 +55,13 @@ const TOLD: &[(&str, &str)] = &[
     ("TargetStaysConsistent", "target-dies-in-the-middle"),
 ];
 
-/// The bugs of the decider. Two are left to the tests of the decider itself, because other rules
-/// mask them in a whole system: `BelieveRollback` (the engine's stored record stays the newest) and
-/// `PromoteWithoutRead` (a primary with two members needs a lease, which needs the peer).
+/// The bugs of the decider. Three are left to the tests of the decider itself, which run with the
+/// same switch: `BelieveRollback` (the engine's stored record stays the newest) and
+/// `PromoteWithoutRead` (a primary with two members needs a lease, which needs the peer) are masked
+/// by other rules in a whole system; `UnknownCountsAsLost` needs a rarer history than seeds give.
 const DECIDES: &[Decides] = &[
     Decides::CloseAttemptByReading,
     Decides::SwapBeforeAttemptStored,
-    Decides::UnknownCountsAsLost,
     Decides::LoosenBeforeShrink,
     Decides::GrowWithoutNeed,
     Decides::TakeoverWithoutEvidence,
