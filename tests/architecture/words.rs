@@ -47,10 +47,6 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("engine/src/device.rs", "thread::sleep"),
     // The demonstration lets the load run undisturbed for a while: time is what is meant.
     ("ctl/src/demo/story.rs", "thread::sleep"),
-    // A panic ends the process: no logger can be trusted to come through any more.
-    ("engine/src/node/mod.rs", "eprintln!"),
-    // A ring that goes while the kernel still writes leaves it the memory.
-    ("engine/src/uring/ring.rs", "mem::forget"),
 ];
 
 /// Marks of unfinished work in comments.

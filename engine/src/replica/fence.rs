@@ -162,13 +162,7 @@ impl Replica {
         self.disk = DiskState::Failed;
         self.mark = None;
         self.out.push_back(Action::KeepMark { mark: None });
-        self.peer_disk_is_ours();
-    }
-
-    fn peer_disk_is_ours(&mut self) {
-        if self.link.is_some() {
-            self.say_bye(ByeReason::Failed);
-        }
+        self.say_bye(ByeReason::Failed);
     }
 
     /// Writes that wait for intent that will never be durable.

@@ -40,6 +40,12 @@ impl Default for Follow {
 }
 
 impl Follow {
+    /// Order of what the driver asked for.
+    fn next_seq(&mut self) -> u64 {
+        self.next_seq += 1;
+        self.next_seq
+    }
+
     pub fn is_empty(&self) -> bool {
         self.ops.len() == 0 && self.flushes.is_empty()
     }
@@ -110,8 +116,7 @@ impl Replica {
             return;
         }
         let reported = self.set.ack == AckMode::Received && !fua;
-        self.follow.next_seq += 1;
-        let seq = self.follow.next_seq;
+        let seq = self.follow.next_seq();
         let what = FollowWhat::Write { buf, punch, fua, reported, started: false };
         let key = self.follow.ops.insert(FollowOp { session, token, at, seq, what });
         if reported {
@@ -241,8 +246,7 @@ impl Replica {
         }
         let is_write = |op: &FollowOp| matches!(op.what, FollowWhat::Write { .. });
         let waits = self.follow.ops.iter().filter(|(_, op)| is_write(op)).count();
-        self.follow.next_seq += 1;
-        let seq = self.follow.next_seq;
+        let seq = self.follow.next_seq();
         self.follow.flushes.push(PeerFlush { session, token, waits, seq, running: false });
     }
 
@@ -292,8 +296,7 @@ impl Replica {
         let Some(session) = self.link.as_ref().map(|link| link.session) else { return };
         let Some(buf) = self.bufs.pop() else { return };
         let what = if digest { FollowWhat::Digest { buf } } else { FollowWhat::Read { buf } };
-        self.follow.next_seq += 1;
-        let seq = self.follow.next_seq;
+        let seq = self.follow.next_seq();
         let key = self.follow.ops.insert(FollowOp { session, token, at, seq, what });
         let (op, buf) = (Waiter::Follow(key).id(), BufId::internal(buf));
         self.out.push_back(Action::DiskRead { op, at, buf });
