@@ -1,15 +1,19 @@
 //! A TCP proxy that hands every byte on a fixed time after it came: the round trip of a network
 //! that the machine of a benchmark does not have.
 //! Always: bytes keep their order and their spacing; a chunk is never handed on early; how much is
-//! under way is bounded, so that a stalled reader stalls the sender as a network would.
+//! under way is bounded, so that a stalled reader stalls the sender as a network would. The time
+//! counts from the arrival that the kernel noted: waking up for it is not part of the network.
 //!
 //! `delay_proxy LISTEN TARGET MICROSECONDS` runs until it is killed. Without arguments (that is how
 //! `cargo bench` starts it) it measures itself against an echo and prints the round trip it adds.
 
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::time::{ClockId, clock_gettime};
 use std::env;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSliceMut, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -61,19 +65,37 @@ fn serve(listener: TcpListener, target: String, delay: Duration) -> io::Result<(
 /// Starts the two threads that carry bytes one way.
 fn direction(from: TcpStream, to: TcpStream, delay: Duration) {
     let (queue, queued) = sync_channel(CHUNKS_MAX);
-    thread::spawn(move || take(from, &queue, delay));
+    if let Err(cause) = setsockopt(&from, sockopt::ReceiveTimestampns, &true) {
+        eprintln!("delay_proxy: no arrival times ({cause}); delays come out some 30 µs longer");
+    }
+    thread::spawn(move || take(&from, &queue, delay));
     thread::spawn(move || give(to, &queued));
 }
 
 /// Stamps what comes in. Ends with the connection; dropping the queue tells the other thread.
-fn take(mut from: TcpStream, queue: &SyncSender<Chunk>, delay: Duration) {
+fn take(from: &TcpStream, queue: &SyncSender<Chunk>, delay: Duration) {
     let mut buffer = vec![0; CHUNK_BYTES];
-    while let Ok(length) = from.read(&mut buffer) {
-        let chunk = Chunk { due: Instant::now() + delay, bytes: buffer[..length].to_vec() };
+    while let Ok((length, age)) = receive(from, &mut buffer) {
+        let due = Instant::now() + delay.saturating_sub(age);
+        let chunk = Chunk { due, bytes: buffer[..length].to_vec() };
         if length == 0 || queue.send(chunk).is_err() {
             break;
         }
     }
+}
+
+/// Bytes that came, and how long ago the last of them did.
+fn receive(from: &TcpStream, buffer: &mut [u8]) -> nix::Result<(usize, Duration)> {
+    let mut notes = nix::cmsg_space!(nix::sys::time::TimeSpec);
+    let mut into = [IoSliceMut::new(buffer)];
+    let got = recvmsg::<()>(from.as_raw_fd(), &mut into, Some(&mut notes), MsgFlags::empty())?;
+    let came = got.cmsgs()?.find_map(|note| match note {
+        ControlMessageOwned::ScmTimestampns(at) => Some(at),
+        _ => None,
+    });
+    let now = clock_gettime(ClockId::CLOCK_REALTIME)?;
+    let age = came.map_or(Duration::ZERO, |at| Duration::from(now.max(at) - at));
+    Ok((got.bytes, age))
 }
 
 /// Hands on what is due.

@@ -284,7 +284,7 @@ impl Default for LimitsConfig {
             intent_regions: crate::limits::INTENT_REGIONS_DEFAULT,
             connections: 16,
             lock_memory: true,
-            poll: Span(50_000),
+            poll: Span(100_000),
         }
     }
 }

@@ -144,6 +144,11 @@ impl DiskLane {
         }
     }
 
+    /// Whether operations are under way.
+    pub fn is_busy(&self) -> bool {
+        self.free.len() < self.jobs.len()
+    }
+
     /// Whether ops were put aside. Carry them out once everything else is with the kernel, so
     /// that the peer works at the same time.
     pub fn has_aside(&self) -> bool {

@@ -19,6 +19,9 @@ pub fn take(lock_memory: bool) {
              CAP_SYS_RESOURCE"
         );
     }
+    if let Err(error) = sys::be_punctual() {
+        tracing::warn!(%error, "timer slack refused: timers come up to 50 µs late");
+    }
     if !sys::one_heap() {
         tracing::warn!("the allocator keeps a heap for each thread: more memory is locked");
     }

@@ -10,7 +10,7 @@ use super::disk_lane::DiskLane;
 use super::hub::Hub;
 use super::notes;
 use super::peer_lane::PeerLane;
-use super::poll::Poller;
+use super::poll::{Awaited, Plan, Poller};
 use super::port::lane;
 use crate::error::StartError;
 use crate::replica::Replica;
@@ -209,31 +209,61 @@ impl Reactor {
         lanes.into_iter().chain(own).flatten().min()
     }
 
-    /// Submits, polls for a while if that has paid lately, and sleeps until something completes
-    /// or is due.
+    /// Submits, and waits until something completes or is due: asleep, or polling around the
+    /// moment at which it is expected.
     fn wait(&mut self) -> Result<(), StartError> {
-        let failed = |error: std::io::Error| StartError::Ring { error };
         let limit = self.deadline().map(|at| at.since(self.hub.now));
-        let window = self.poller.window();
         if self.hub.port.is_behind() || limit == Some(Span(0)) {
-            self.hub.port.ring.submit().map_err(failed)?;
+            self.submit()?;
             self.hub.port.drain();
             return Ok(());
         }
+        if !self.poller.is_calm() {
+            return self.sleep(limit);
+        }
+        self.submit()?;
+        if self.hub.port.ring.has_news() {
+            // Nothing was waited for: sockets and disks that complete at once.
+            return self.submit();
+        }
+        let what = Awaited { disk: self.disk.is_busy(), answer: self.clients.is_serving() };
         let began = self.hub.now;
-        if window > Span(0) && self.poller.is_calm() {
-            self.hub.port.ring.submit().map_err(failed)?;
-            if self.poll(began.after(window.min(limit.unwrap_or(window)))) {
-                return self.hub.port.ring.submit().map_err(failed);
+        self.wait_as_planned(self.poller.plan(what), limit)?;
+        self.poller.learn(what, began, clock::now());
+        Ok(())
+    }
+
+    fn wait_as_planned(&mut self, plan: Plan, limit: Option<Span>) -> Result<(), StartError> {
+        let Plan::Poll { first, then } = plan else { return self.sleep(limit) };
+        let began = clock::now();
+        let left = |limit: Option<Span>| {
+            limit.map(|at| Span(at.0.saturating_sub(clock::now().since(began).0)))
+        };
+        if limit.is_some_and(|at| at <= first) {
+            return self.sleep(limit);
+        }
+        if first > Span(0) {
+            self.sleep(Some(first))?;
+            if self.hub.port.ring.has_news() {
+                return Ok(());
             }
         }
+        let until = clock::now().after(left(limit).unwrap_or(then).min(then));
+        if self.poll(until) {
+            return self.submit();
+        }
+        self.sleep(left(limit))
+    }
+
+    fn submit(&mut self) -> Result<(), StartError> {
+        self.hub.port.ring.submit().map_err(|error| StartError::Ring { error })
+    }
+
+    fn sleep(&mut self, limit: Option<Span>) -> Result<(), StartError> {
         self.hub.metrics.sleeps += 1;
         let limit = limit.map(|span| Duration::from_nanos(span.0));
-        self.hub.port.ring.submit_and_wait(limit).map_err(failed)?;
-        if self.poller.is_on() {
-            self.poller.learn(began, clock::now());
-        }
-        Ok(())
+        let slept = self.hub.port.ring.submit_and_wait(limit);
+        slept.map_err(|error| StartError::Ring { error })
     }
 
     /// Looks for completions until `until`. True when there are some.
@@ -250,6 +280,8 @@ impl Reactor {
                 self.hub.metrics.polls_lost += 1;
                 return false;
             }
+            // With few processors, the one that is waited for may need this one.
+            std::thread::yield_now();
         }
     }
 }

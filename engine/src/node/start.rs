@@ -20,7 +20,7 @@ use crate::error::StartError;
 use crate::format::superblock::Superblock;
 use crate::replica::settings::Settings;
 use crate::replica::{OpenRefused, Replica};
-use crate::units::{BootId, NodeId, Span, StartId};
+use crate::units::{BootId, NodeId, StartId};
 use crate::uring::buffers::Arena;
 use crate::uring::{File, Ring, sys};
 use crate::wire::greeting::{GreetingConfig, Key, KeyError};
@@ -64,7 +64,7 @@ pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
     let hello = Hello { build: lockstep_nbd::BUILD_ID.to_string(), config_digest: config.digest() };
     let admin = AdminLane::new(&mut hub, hello, listen::unix("admin", &config.admin)?);
     let signals = hub.port.ring.adopt(signals);
-    let poller = Poller::new(poll_limit(config.limits.poll));
+    let poller = Poller::new(config.limits.poll);
     tracing::info!(
         volume = %config.volume.name,
         node = %sb.node,
@@ -88,20 +88,6 @@ pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
         stop_by: None,
         give_up_at: None,
     })
-}
-
-/// Polling pays only where nobody else needs the processor: with two, the kernel's own threads of
-/// disks and links wait for the one that polls.
-fn poll_limit(configured: Span) -> Span {
-    const PROCESSORS_LEAST: usize = 3;
-    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
-    if processors >= PROCESSORS_LEAST {
-        return configured;
-    }
-    if configured > Span(0) {
-        tracing::info!(processors, "no polling before sleeps: too few processors");
-    }
-    Span(0)
 }
 
 fn open_devices(config: &EngineConfig) -> Result<(Device, Device), StartError> {

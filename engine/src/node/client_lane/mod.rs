@@ -355,6 +355,11 @@ impl ClientLane {
         self.accept(hub);
     }
 
+    /// Whether a client waits for an answer.
+    pub fn is_serving(&self) -> bool {
+        self.pieces > 0
+    }
+
     /// Whether every connection is closed or has nothing more to send.
     pub fn is_quiet(&self) -> bool {
         self.conns.iter().flatten().all(|conn| conn.out.is_empty())
