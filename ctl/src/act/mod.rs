@@ -9,4 +9,6 @@ pub mod heartbeat;
 pub mod host;
 pub mod launch;
 pub mod mark;
+pub mod probe;
+pub mod resource;
 pub mod signals;

@@ -6,6 +6,7 @@ pub mod event;
 mod ids;
 pub mod mutant;
 pub mod record;
+pub mod settings;
 pub mod step;
 pub mod transition;
 
