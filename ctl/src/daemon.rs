@@ -16,7 +16,7 @@ use crate::act::arbiter::directory::Directory;
 use crate::act::arbiter::{Arbiter, PairView};
 use crate::act::clock;
 use crate::act::engine::{Engine, Heard, Link};
-use crate::act::heartbeat::{BindError, Exchange, Pair, Socket};
+use crate::act::heartbeat::{Exchange, Opening, Pair, PathAddress, Paths};
 use crate::act::host::{self, HostError};
 use crate::act::launch::Launcher;
 use crate::act::mark::MarkKeeper;
@@ -49,8 +49,6 @@ const SLEEP_MAX: Duration = Duration::from_secs(60);
 pub enum DaemonError {
     /// The host lacks something.
     Host(HostError),
-    /// No heartbeats.
-    Heartbeat(BindError),
     /// No operators.
     Listen(ListenError),
     /// The runtime can't be built.
@@ -63,7 +61,6 @@ impl fmt::Display for DaemonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DaemonError::Host(error) => error.fmt(f),
-            DaemonError::Heartbeat(error) => error.fmt(f),
             DaemonError::Listen(error) => error.fmt(f),
             DaemonError::Runtime { cause } => {
                 write!(f, "event loop: {cause}; raise the limits of open files")
@@ -90,7 +87,7 @@ pub struct Daemon {
     decider: Decider,
     engine: Engine,
     exchange: Exchange,
-    socket: Socket,
+    paths: Paths,
     arbiter: Arc<dyn Arbiter>,
     arbiter_ends: mpsc::Sender<ArbiterEnd>,
     next_probe: Tick,
@@ -142,11 +139,17 @@ impl Daemon {
         };
         let fresh = || host::nonce().map_err(DaemonError::Host);
         let (life, proof, seed) = (fresh()?, fresh()?, (fresh()?, fresh()?));
-        let socket = Socket::open(config.heartbeat.bind, config.heartbeat.peer)
-            .await
-            .map_err(DaemonError::Heartbeat)?;
-        let pair = Pair { cluster: config.cluster.id, group: config.group.id, node: config.node };
-        let exchange = Exchange::new(pair, key, boot, life, || host::nonce().ok());
+        let (bind, peer) = (config.heartbeat.bind, config.heartbeat.peer);
+        let paths = Paths::open(&[PathAddress { bind, peer }]);
+        let exchange = Exchange::new(Opening {
+            pair: Pair { cluster: config.cluster.id, node: config.node },
+            key,
+            boot,
+            life,
+            next_life: || host::nonce().ok(),
+            paths: 1,
+            groups: vec![config.group.id],
+        });
         let mut entropy = [0; 32];
         entropy[..16].copy_from_slice(&seed.0.0.to_le_bytes());
         entropy[16..].copy_from_slice(&seed.1.0.to_le_bytes());
@@ -176,7 +179,7 @@ impl Daemon {
             decider: Decider::new(settings, now),
             engine,
             exchange,
-            socket,
+            paths,
             arbiter: Arc::new(Directory::new(config.place(), proof)),
             arbiter_ends,
             next_probe: now,
@@ -210,7 +213,7 @@ impl Daemon {
                     Some(heard) => self.heard(heard),
                     None => return tracing::error!("the engine's connection task ended"),
                 },
-                raw = self.socket.receive() => self.datagram(&raw),
+                (path, raw) = self.paths.receive() => self.datagram(path, &raw),
                 end = arbiter_ends.recv() => match end {
                     Some(ArbiterEnd::Read { id, result }) => {
                         self.event(Event::ArbiterRead { id, result });
@@ -267,23 +270,24 @@ impl Daemon {
         }
     }
 
-    fn datagram(&mut self, raw: &[u8]) {
-        let heard = self.exchange.handle(raw, clock::now());
+    fn datagram(&mut self, path: usize, raw: &[u8]) {
+        let heard = self.exchange.handle(raw, path, clock::now());
         if let Some(reply) = heard.reply {
-            self.socket.send(&reply);
+            self.paths.send(&reply);
         }
         // The store is asked by the steps that follow: it must know the peer of this packet.
         self.tell_arbiter();
-        for event in heard.events {
+        for (_, event) in heard.events {
             self.event(event);
         }
     }
 
     /// Sends one heartbeat.
     fn beat(&mut self) {
-        self.exchange.telling().directory = self.arbiter.health().own_nonce;
+        let proof = self.arbiter.health().own_nonce;
+        self.tell_peer(|telling| telling.proof = proof);
         let packet = self.exchange.packet(clock::now());
-        self.socket.send(&packet);
+        self.paths.send(&packet);
     }
 
     /// What is done once per heartbeat interval.
@@ -319,7 +323,7 @@ impl Daemon {
     fn tell_arbiter(&self) {
         self.arbiter.tell(PairView {
             peer_heard: self.peer_heard(clock::now()),
-            peer_nonce: self.exchange.peer_directory(),
+            peer_nonce: self.exchange.peer_group(self.config.group.id).and_then(|beat| beat.proof),
             floor: self.floor,
         });
     }

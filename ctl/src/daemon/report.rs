@@ -50,9 +50,9 @@ impl Daemon {
             }),
             heartbeat: HeartbeatReport {
                 heard_ms_ago: ago(self.exchange.heard()),
-                answered_ms_ago: ago(self.exchange.answered()),
-                answering: self.exchange.answering(),
-                peer_boot: self.exchange.peer_boot(),
+                answered_ms_ago: ago(self.exchange.answered(config.group.id)),
+                answering: self.exchange.answering(config.group.id),
+                peer_boot: self.exchange.peer().map(|packet| packet.boot),
                 dropped: self.exchange.dropped(),
             },
             arbiter,

@@ -2,6 +2,7 @@
 //! that silences this node takes effect before any packet is sent after it.
 
 use super::{ArbiterEnd, Daemon};
+use crate::act::heartbeat::Telling;
 use crate::decide::event::Event;
 use crate::decide::step::{Note, Step};
 
@@ -19,9 +20,17 @@ impl Daemon {
             self.carry_out(step);
         }
         let beat = self.decider.beat();
-        let telling = self.exchange.telling();
-        telling.released = beat.released;
-        telling.record = beat.version;
+        self.tell_peer(|telling| {
+            telling.released = beat.released;
+            telling.record = beat.version;
+        });
+    }
+
+    /// Changes what heartbeats say about the group.
+    pub(super) fn tell_peer(&mut self, change: impl FnOnce(&mut Telling)) {
+        if let Some(telling) = self.exchange.telling(self.config.group.id) {
+            change(telling);
+        }
     }
 
     fn carry_out(&mut self, step: Step) {
@@ -49,9 +58,9 @@ impl Daemon {
                     let _ = ends.send(end).await;
                 });
             }
-            Step::AnswerHeartbeats(answer) => self.exchange.answer(answer),
+            Step::AnswerHeartbeats(answer) => self.tell_peer(|telling| telling.answers = answer),
             Step::AnnounceRelease(version) => {
-                self.exchange.telling().released = version;
+                self.tell_peer(|telling| telling.released = version);
                 // A release is waited for: it is told at once, not at the next interval.
                 self.beat();
             }

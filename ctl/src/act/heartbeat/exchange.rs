@@ -1,12 +1,13 @@
 //! What one side of the heartbeats knows of the other: pure, told of packets, asked for packets.
 //! Always: a packet counts as a sign of life only if it is addressed to this life of this daemon
 //! and is newer than the last one; so no recorded packet, however old, keeps a dead node alive.
-//! An answer given is the sequence and tick of a packet that counted. Survives: reordering,
-//! duplicates, restarts of either side.
+//! An answer given is the sequence and tick of a packet that counted; for each group it is given
+//! or kept back (R13). The same packet goes over every interconnect: the first copy counts, the
+//! others show that their path works. Survives: reordering, duplicates, restarts of either side.
 
-use super::packet::{Answer, Packet, Pair, open, seal};
+use super::packet::{Answer, GroupBeat, Packet, Pair, open, seal};
 use crate::decide::event::{Event, PeerBeat};
-use lockstep_engine::units::{BootId, Nonce, Tick, Version};
+use lockstep_engine::units::{BootId, GroupId, Nonce, Tick, Version};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -28,33 +29,44 @@ pub struct Dropped {
 /// What came out of a packet.
 #[derive(Debug, Default)]
 pub struct Heard {
-    /// For the decider.
-    pub events: Vec<Event>,
+    /// For the deciders of the groups.
+    pub events: Vec<(GroupId, Event)>,
     /// To be sent at once: the peer does not know this life yet.
     pub reply: Option<Vec<u8>>,
 }
 
-/// The peer in its present life.
-#[derive(Clone, Copy, Debug)]
-struct Peer {
+/// One interconnect.
+#[derive(Clone, Copy, Debug, Default)]
+struct Path {
     life: Nonce,
     sequence: u64,
-    sent: Tick,
-    heard: Tick,
-    boot: BootId,
-    record: Option<Version>,
-    directory: Option<Nonce>,
+    heard: Option<Tick>,
 }
 
-/// What this node says about itself in each packet.
-#[derive(Clone, Copy, Debug, Default)]
+/// The peer in its present life.
+#[derive(Clone, Debug)]
+struct Peer {
+    packet: Packet,
+    heard: Tick,
+}
+
+/// What this node says about a group in each packet, and what it has heard about it.
+#[derive(Clone, Copy, Debug)]
 pub struct Telling {
+    /// The group.
+    pub group: GroupId,
+    /// Whether the peer's lease on it is extended (R13).
+    pub answers: bool,
     /// Released at this version.
     pub released: Option<Version>,
     /// Highest record version known.
     pub record: Option<Version>,
-    /// Own nonce in the arbiter's directory, once it is written.
-    pub directory: Option<Nonce>,
+    /// Own proof in the arbiter's store, once it is written.
+    pub proof: Option<Nonce>,
+    /// How it is doing here.
+    pub state: u8,
+    /// When the newest heartbeat that extended this node's lease on it was sent.
+    answered: Option<Tick>,
 }
 
 /// One side of the heartbeats.
@@ -65,84 +77,119 @@ pub struct Exchange {
     life: Nonce,
     next_life: fn() -> Option<Nonce>,
     sequence: u64,
-    answering: bool,
-    telling: Telling,
+    state: u8,
+    digest: u128,
+    telling: Vec<Telling>,
     peer: Option<Peer>,
+    paths: Vec<Path>,
     /// Life that asked to be known and has not answered to this life yet.
     introduced: Option<Nonce>,
     dead: VecDeque<Nonce>,
-    answered: Option<Tick>,
     dropped: Dropped,
 }
 
+/// What an exchange is opened with.
+pub struct Opening {
+    /// Who talks to whom.
+    pub pair: Pair,
+    /// Key of the cluster.
+    pub key: Vec<u8>,
+    /// Boot of this host.
+    pub boot: BootId,
+    /// The first life.
+    pub life: Nonce,
+    /// Gives fresh random lives, should many be needed.
+    pub next_life: fn() -> Option<Nonce>,
+    /// Number of interconnects.
+    pub paths: usize,
+    /// Groups of the cluster.
+    pub groups: Vec<GroupId>,
+}
+
 impl Exchange {
-    /// Starts a life. `next_life` gives fresh random lives, should many be needed.
-    pub fn new(
-        pair: Pair,
-        key: Vec<u8>,
-        boot: BootId,
-        life: Nonce,
-        next_life: fn() -> Option<Nonce>,
-    ) -> Exchange {
+    /// Starts a life.
+    pub fn new(opening: Opening) -> Exchange {
+        let telling = |group: &GroupId| Telling {
+            group: *group,
+            answers: true,
+            released: None,
+            record: None,
+            proof: None,
+            state: 0,
+            answered: None,
+        };
         Exchange {
-            pair,
-            key,
-            boot,
-            life,
-            next_life,
+            pair: opening.pair,
+            key: opening.key,
+            boot: opening.boot,
+            life: opening.life,
+            next_life: opening.next_life,
             sequence: 0,
-            answering: true,
-            telling: Telling::default(),
+            state: 0,
+            digest: 0,
+            telling: opening.groups.iter().map(telling).collect(),
             peer: None,
+            paths: vec![Path::default(); opening.paths],
             introduced: None,
             dead: VecDeque::new(),
-            answered: None,
             dropped: Dropped::default(),
         }
     }
 
-    /// Answer the peer's heartbeats from now on, or fall silent (R13). Takes effect with the next
-    /// packet; heartbeats themselves go on.
-    pub fn answer(&mut self, answering: bool) {
-        self.answering = answering;
+    /// What packets say about a group from now on; `None` for one that is not of this cluster.
+    /// An answer that is kept back takes effect with the next packet; heartbeats go on.
+    pub fn telling(&mut self, group: GroupId) -> Option<&mut Telling> {
+        self.telling.iter_mut().find(|telling| telling.group == group)
     }
 
-    /// What packets say from now on.
-    pub fn telling(&mut self) -> &mut Telling {
-        &mut self.telling
+    /// What packets say about this node from now on.
+    pub fn tell_node(&mut self, state: u8, digest: u128) {
+        (self.state, self.digest) = (state, digest);
     }
 
     /// The next packet to the peer.
     pub fn packet(&mut self, now: Tick) -> Vec<u8> {
-        let to_life = self.peer.map(|peer| peer.life).or(self.introduced).unwrap_or(Nonce::NONE);
+        let to_life = self
+            .peer
+            .as_ref()
+            .map(|peer| peer.packet.life)
+            .or(self.introduced)
+            .unwrap_or(Nonce::NONE);
         self.packet_to(to_life, now)
     }
 
     fn packet_to(&mut self, to_life: Nonce, now: Tick) -> Vec<u8> {
         self.sequence += 1;
-        let known = self.peer.filter(|peer| peer.life == to_life);
-        let answer = known
-            .filter(|_| self.answering)
-            .map(|peer| Answer { sequence: peer.sequence, sent: peer.sent });
+        let known = self.peer.as_ref().filter(|peer| peer.packet.life == to_life);
+        let answer =
+            known.map(|peer| Answer { sequence: peer.packet.sequence, sent: peer.packet.sent });
+        let group = |telling: &Telling| GroupBeat {
+            group: telling.group,
+            answers: telling.answers && answer.is_some(),
+            released: telling.released,
+            record: telling.record,
+            proof: telling.proof,
+            state: telling.state,
+        };
         let packet = Packet {
             node: self.pair.node,
+            state: self.state,
             boot: self.boot,
             life: self.life,
             to_life,
+            digest: self.digest,
             sequence: self.sequence,
             sent: now,
             answer,
-            released: self.telling.released,
-            record: self.telling.record,
-            directory: self.telling.directory,
+            groups: self.telling.iter().map(group).collect(),
         };
-        seal(&packet, &self.pair, &self.key).to_vec()
+        seal(&packet, &self.pair, &self.key)
     }
 
-    /// Takes one datagram.
-    pub fn handle(&mut self, raw: &[u8], now: Tick) -> Heard {
+    /// Takes one datagram that came over the interconnect at that place.
+    pub fn handle(&mut self, raw: &[u8], path: usize, now: Tick) -> Heard {
         match open(raw, &self.pair, &self.key) {
-            Ok(packet) => self.accept(&packet, now),
+            Ok(packet) => self.accept(packet, path, now),
             Err(reason) => {
                 self.dropped.foreign += 1;
                 tracing::debug!(?reason, "foreign heartbeat dropped");
@@ -151,56 +198,66 @@ impl Exchange {
         }
     }
 
-    fn accept(&mut self, packet: &Packet, now: Tick) -> Heard {
+    fn accept(&mut self, packet: Packet, path: usize, now: Tick) -> Heard {
         if self.dead.contains(&packet.life) {
             self.dropped.replayed += 1;
             return Heard::default();
         }
         if packet.to_life != self.life {
-            return self.introduce(packet, now);
+            return self.introduce(&packet, now);
         }
-        let same = self.peer.filter(|peer| peer.life == packet.life);
-        if same.is_some_and(|peer| packet.sequence <= peer.sequence) {
+        if !self.is_new_on(path, &packet, now) {
             self.dropped.replayed += 1;
             return Heard::default();
         }
-        if let (None, Some(former)) = (same, self.peer) {
-            self.bury(former.life);
+        let former = self.peer.as_ref().map(|peer| (peer.packet.life, peer.packet.sequence));
+        match former {
+            // A copy of one that has been heard over another interconnect.
+            Some((life, last)) if life == packet.life && packet.sequence <= last => {
+                return Heard::default();
+            }
+            Some((life, _)) if life != packet.life => self.bury(life),
+            _ => {}
         }
         self.introduced = None;
-        self.peer = Some(Peer {
-            life: packet.life,
-            sequence: packet.sequence,
-            sent: packet.sent,
-            heard: now,
-            boot: packet.boot,
-            record: packet.record,
-            directory: packet.directory,
-        });
-        let mut events = vec![Event::Heartbeat(PeerBeat {
-            boot: packet.boot,
-            released: packet.released,
-            version: packet.record,
-        })];
-        if let Some(sent) = self.answer_of(packet, now) {
-            self.answered = Some(sent);
-            events.push(Event::HeartbeatAnswered { sent });
+        let mut events = Vec::new();
+        for own in &mut self.telling {
+            // A peer that says nothing about a group is alive all the same.
+            let said = packet.groups.iter().find(|beat| beat.group == own.group);
+            let beat = PeerBeat {
+                boot: packet.boot,
+                released: said.and_then(|beat| beat.released),
+                version: said.and_then(|beat| beat.record),
+            };
+            events.push((own.group, Event::Heartbeat(beat)));
+            let answer = packet.answer.filter(|answer| {
+                let possible = answer.sequence <= self.sequence && answer.sent <= now;
+                let newer = own.answered.is_none_or(|last| answer.sent > last);
+                said.is_some_and(|beat| beat.answers) && possible && newer
+            });
+            if let Some(Answer { sent, .. }) = answer {
+                own.answered = Some(sent);
+                events.push((own.group, Event::HeartbeatAnswered { sent }));
+            }
         }
+        self.peer = Some(Peer { packet, heard: now });
         Heard { events, reply: None }
     }
 
-    /// The tick of the heartbeat that `packet` answers, when it is the newest one answered so far.
-    fn answer_of(&self, packet: &Packet, now: Tick) -> Option<Tick> {
-        let answer = packet.answer?;
-        let possible = answer.sequence <= self.sequence && answer.sent <= now;
-        let newer = self.answered.is_none_or(|last| answer.sent > last);
-        (possible && newer).then_some(answer.sent)
+    /// Whether a packet is the newest of its life that came this way: a sign of life of the path.
+    fn is_new_on(&mut self, path: usize, packet: &Packet, now: Tick) -> bool {
+        let Some(path) = self.paths.get_mut(path) else { return false };
+        if path.life == packet.life && packet.sequence <= path.sequence {
+            return false;
+        }
+        *path = Path { life: packet.life, sequence: packet.sequence, heard: Some(now) };
+        true
     }
 
     /// The peer does not know this life: its packet proves nothing, but it is told who is here.
     fn introduce(&mut self, packet: &Packet, now: Tick) -> Heard {
         self.dropped.misaddressed += u64::from(packet.to_life.is_some());
-        let known = self.peer.is_some_and(|peer| peer.life == packet.life);
+        let known = self.peer.as_ref().is_some_and(|peer| peer.packet.life == packet.life);
         if !known {
             self.introduced = Some(packet.life);
         }
@@ -219,34 +276,34 @@ impl Exchange {
         }
     }
 
-    /// When the peer was last heard.
+    /// When the peer was last heard, over any interconnect.
     pub fn heard(&self) -> Option<Tick> {
-        self.peer.map(|peer| peer.heard)
+        self.peer.as_ref().map(|peer| peer.heard)
     }
 
-    /// When the newest heartbeat that the peer answered was sent.
-    pub fn answered(&self) -> Option<Tick> {
-        self.answered
+    /// When the peer was last heard over each interconnect.
+    pub fn heard_over(&self) -> impl Iterator<Item = Option<Tick>> {
+        self.paths.iter().map(|path| path.heard)
     }
 
-    /// What the peer wrote into the directory of the arbiter, as last heard.
-    pub fn peer_directory(&self) -> Option<Nonce> {
-        self.peer.and_then(|peer| peer.directory)
+    /// When the newest heartbeat that extended this node's lease on the group was sent.
+    pub fn answered(&self, group: GroupId) -> Option<Tick> {
+        self.telling.iter().find(|own| own.group == group).and_then(|own| own.answered)
     }
 
-    /// Highest record version that the peer knows, as last heard.
-    pub fn peer_record(&self) -> Option<Version> {
-        self.peer.and_then(|peer| peer.record)
+    /// What the peer said last.
+    pub fn peer(&self) -> Option<&Packet> {
+        self.peer.as_ref().map(|peer| &peer.packet)
     }
 
-    /// Boot of the peer's host, as last heard.
-    pub fn peer_boot(&self) -> Option<BootId> {
-        self.peer.map(|peer| peer.boot)
+    /// What the peer said last about a group.
+    pub fn peer_group(&self, group: GroupId) -> Option<&GroupBeat> {
+        self.peer()?.groups.iter().find(|beat| beat.group == group)
     }
 
-    /// Whether heartbeats are answered.
-    pub fn answering(&self) -> bool {
-        self.answering
+    /// Whether the peer's lease on the group is extended.
+    pub fn answering(&self, group: GroupId) -> bool {
+        self.telling.iter().any(|own| own.group == group && own.answers)
     }
 
     /// Counts of packets that did not count.
