@@ -5,6 +5,7 @@
 pub mod arbiter;
 pub mod clock;
 pub mod engine;
+pub mod events;
 pub mod heartbeat;
 pub mod host;
 pub mod launch;
