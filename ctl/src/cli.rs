@@ -3,6 +3,7 @@
 
 pub mod client;
 mod force;
+mod generate;
 mod mirror;
 pub(crate) mod show;
 mod wait;
@@ -46,6 +47,8 @@ enum Verb {
     Mirror(MirrorArgs),
     /// Show a failover on this machine: two nodes in a temporary directory, no root needed
     Demo(demo::DemoArgs),
+    /// Write manual pages and shell completions
+    Generate(generate::GenerateArgs),
     #[command(name = launch::DETACH_VERB, hide = true)]
     DetachEngine { program: PathBuf, config: PathBuf },
 }
@@ -144,6 +147,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Verb::Daemon(args) => daemon(&args),
         Verb::Mirror(args) => mirror(args),
         Verb::Demo(args) => demo::run(&args),
+        Verb::Generate(args) => generate::run(&args),
         Verb::DetachEngine { program, config } => {
             let cause = launch::detach(&program, &config);
             show::error(&format!(
