@@ -186,7 +186,8 @@ impl World {
             let joins = record.members.contains(node) && !before.contains(node);
             let Some(found) = partition::stored(&host.disk).filter(|_| joins) else { continue };
             let whole = found.disk == DiskState::UpToDate && !found.needs_full;
-            if !host.content_lost && !(whole && found.generation == record.generation) {
+            let proven = whole && found.generation == record.generation;
+            if !host.content_lost && !proven {
                 self.judge.violate(format!(
                     "R27: node {node} became a member in v{} while its superblock says {:?}",
                     record.version.0, found.disk
