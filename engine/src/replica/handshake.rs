@@ -146,7 +146,8 @@ impl Replica {
             let heard = hello.life;
             self.meta.update(|sb| sb.life_heard = heard);
         }
-        if hello.life_heard <= self.meta.get().life || Mutant::TrustRestoredSnapshot.on() {
+        let trusts = Mutant::TrustRestoredSnapshot.on() || Mutant::ForgetHeardLife.on(); // R21
+        if hello.life_heard <= self.meta.get().life || trusts {
             return false;
         }
         self.distrust(hello.life_heard);
@@ -275,7 +276,8 @@ impl Replica {
     fn reports_void(&self, hello: &Hello) -> bool {
         let Some((boot, start)) = self.synced_life else { return false };
         let rebooted = boot != hello.boot && !Mutant::KeepAcksOfDeadLife.on();
-        rebooted || (self.set.ack == AckMode::Received && start != hello.start)
+        let restarted = start != hello.start && !Mutant::KeepReportsOfDeadEngine.on();
+        rebooted || (self.set.ack == AckMode::Received && restarted)
     }
 
     /// Nobody is primary: intent regions of members are made equal before anyone starts (R42).

@@ -31,7 +31,7 @@ mod verify;
 mod write;
 
 use crate::format::layout::Layout;
-use crate::format::recover::{Recovered, SwapReason, TailVerdict};
+use crate::format::recover::{Finding, Recovered, SwapReason, TailVerdict};
 use crate::format::superblock::Superblock;
 use crate::limits::{CLIENT_OPS_MAX, FLAPS_MAX, INTERNAL_BUFS, SYNC_OPS_MAX};
 use crate::units::{
@@ -187,7 +187,16 @@ impl Replica {
             _ => 0,
         };
         let serial = recovered.device_serial.clone();
+        let damaged = recovered.findings.clone();
         let mut replica = Replica::assemble(settings, recovered, now);
+        for finding in &damaged {
+            if let (true, Finding::BitmapPage { page, .. }) =
+                (Mutant::TrustDamagedBitmap.on(), finding)
+            {
+                let blocks = replica.dirty.bitmap.blocks_of_page(*page);
+                replica.dirty.bitmap.clear(blocks); // R23
+            }
+        }
         if swapped && !Mutant::TrustRestoredSnapshot.on() {
             replica.distrust_device(tail_life, serial); // R21
         }
@@ -487,12 +496,10 @@ impl Replica {
     fn peer_required(&self) -> bool {
         let peer = self.peer;
         let names = |record: &VolumeRecord| record.members.contains(peer);
-        if Mutant::AckBeforeRecord.on() {
-            return self.meta.get().record.as_ref().is_some_and(names); // R6
-        }
         let attempts = self.meta.get().attempts.iter().flatten();
         let mut attempts = attempts.filter(|_| !Mutant::IgnoreOpenAttempt.on()); // R4
-        self.record.as_ref().is_some_and(names)
+        let acted_on = self.record.as_ref().filter(|_| !Mutant::AckBeforeRecord.on()); // R6
+        acted_on.is_some_and(names)
             || self.meta.get().record.as_ref().is_some_and(names)
             || attempts.any(|attempt| names(&attempt.wanted))
             || matches!(self.stage, Stage::Growing(_))

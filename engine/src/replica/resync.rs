@@ -5,6 +5,7 @@
 use super::Replica;
 use super::action::Note;
 use super::flush::FlushFor;
+use super::mutant::Mutant;
 use super::state::{Grow, Stage, Sync};
 use crate::limits::{
     PIECE_BLOCKS_MAX, SYNC_OPS_BUSY, SYNC_UNFLUSHED_BYTES_MAX, SYNC_UNFLUSHED_EXTENTS_MAX,
@@ -81,7 +82,8 @@ impl Replica {
     }
 
     fn start_pieces(&mut self) {
-        let window = self.window();
+        let bounded = !Mutant::IgnoreSyncWindow.on(); // R29
+        let window = if bounded { self.window() } else { usize::MAX };
         loop {
             let Some(sync) = &mut self.sync else { return };
             let crowded = sync.unflushed_bytes >= SYNC_UNFLUSHED_BYTES_MAX

@@ -287,7 +287,8 @@ impl Replica {
 
     /// Answers when the rule allows it, and ends the write when both legs have ended.
     pub(super) fn settle_write(&mut self, key: Key) {
-        let required = self.peer_required();
+        let loose = Mutant::GrowWithoutTighten.on() && matches!(self.stage, Stage::Growing(_));
+        let required = self.peer_required() && !loose; // R27
         let adopted = self.adopted() || Mutant::AckBeforeAdoption.on(); // R8
         let failing = self.disk_failed;
         let Some(Op { kind: Kind::Write(write), .. }) = self.ops.get(key) else { return };

@@ -482,14 +482,18 @@ impl World {
 
     /// Only while both engines know the record, and no write is under way: nothing can protect a
     /// node that has never heard of what was taken back.
-    fn roll_back(&mut self) -> bool {
+    pub fn roll_back(&mut self) -> bool {
         let newest = self.arbiter.record.as_ref().map(|record| record.version);
         let knows = |node: &NodeId| {
             let engine = self.hosts[index(*node)].engine.as_ref();
             let seen = engine.and_then(|engine| engine.replica.status().record);
             seen.map(|record| record.version) == newest
         };
-        [NodeId::A, NodeId::B].iter().all(knows) && self.arbiter.roll_back()
+        let done = [NodeId::A, NodeId::B].iter().all(knows) && self.arbiter.roll_back();
+        if done {
+            self.witness.rolled_back = self.now();
+        }
+        done
     }
 
     /// Tells the engines that serve; a resync of an earlier owner stays paused until it is told.

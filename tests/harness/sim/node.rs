@@ -269,6 +269,9 @@ impl World {
         for (block, before, after) in &done.changed {
             self.judge.disk_changed(node, *block, *before, *after);
         }
+        if matches!(done.io.kind, IoKind::Meta { page: 1, .. }) && done.result.is_ok() {
+            self.witness_stored(node);
+        }
         let Some(engine) = self.host(node).engine.as_mut() else { return };
         if engine.run != done.io.run {
             return;

@@ -17,7 +17,7 @@ impl World {
     pub fn operator_tick(&mut self) {
         let now = self.now();
         self.queue.after(OPERATOR, What::OperatorTick);
-        self.check_held();
+        self.check_held(Span::millis(60_000));
         if [NodeId::A, NodeId::B].into_iter().any(|node| self.serves(node)) {
             self.idle_since = now;
         }
@@ -54,10 +54,10 @@ impl World {
     }
 
     /// P6: nothing is held longer than the engine's own limit, and the time to find out.
-    fn check_held(&mut self) {
+    pub fn check_held(&mut self, slack: Span) {
         let now = self.now();
         let limit = self.plan.times.suspend_max.unwrap_or(Span(u64::MAX / 2));
-        let limit = limit.plus(Span::millis(60_000));
+        let limit = limit.plus(slack);
         for node in [NodeId::A, NodeId::B] {
             if let Some(since) = self.oldest_request(node)
                 && now.since(since) > limit

@@ -12,6 +12,7 @@ use super::queue::Queue;
 use super::random::Random;
 use super::seed::Ending;
 use super::theme::Theme;
+use super::witness::Witness;
 use lockstep_ctl::decide::event::{PeerBeat, StepId, Verb};
 use lockstep_ctl::decide::step::EngineCommand;
 use lockstep_engine::limits::Times;
@@ -180,6 +181,8 @@ pub struct World {
     pub random: Random,
     /// The judge.
     pub judge: Judge,
+    /// What was seen of the wire, the heartbeats and the requests to the arbiter.
+    pub witness: Witness,
     /// Hosts of a and b.
     pub hosts: [Host; 2],
     /// The link between the engines.
@@ -222,6 +225,7 @@ impl World {
             queue: Queue::new(Tick(0)),
             random,
             judge: Judge::new(plan.ack == AckMode::Received),
+            witness: Witness::default(),
             hosts,
             link: Link::default(),
             arbiter: Arbiter::default(),

@@ -82,7 +82,7 @@ impl Decider {
             let at = self.answers_over_at(now);
             return self.wake_at(at); // R13
         }
-        if base.has_both() && !self.has_lease(now) {
+        if base.has_both() && !self.has_lease(now) && !Mutant::ServeWithoutLease.on() {
             return self.shrink_first(&base, inputs, now);
         }
         self.leaseless_since = None;
