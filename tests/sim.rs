@@ -4,6 +4,7 @@
 use harness::sim::seed::{self, Ending, Outcome};
 use harness::sim::world::SAID;
 use lockstep_engine::limits::Times;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::sync::Mutex;
@@ -41,6 +42,7 @@ fn attempt(seed: u64, trace: bool) -> Outcome {
             faults: 0,
             violation: Some(format!("panic: {text}")),
             ending: Ending::Equal,
+            cause: None,
             trace: SAID.with(std::cell::RefCell::take),
         }
     })
@@ -54,7 +56,7 @@ fn seeds_hold_every_property() {
     assert!(Times::DEFAULT.hold());
     println!("sim: seeds {first}..{}, at {}", first + count, commit());
     let (next, operations, faults) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let (forced, lost) = (AtomicU64::new(0), AtomicU64::new(0));
+    let endings = Mutex::new(BTreeMap::<(&str, String), u64>::new());
     let failed = Mutex::new(Vec::new());
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -68,10 +70,14 @@ fn seeds_hold_every_property() {
                     let outcome = attempt(first + index, trace);
                     operations.fetch_add(outcome.operations, Ordering::Relaxed);
                     faults.fetch_add(outcome.faults, Ordering::Relaxed);
-                    match outcome.ending {
-                        Ending::Equal => {}
-                        Ending::Forced => drop(forced.fetch_add(1, Ordering::Relaxed)),
-                        Ending::Lost => drop(lost.fetch_add(1, Ordering::Relaxed)),
+                    let kind = match outcome.ending {
+                        Ending::Equal => None,
+                        Ending::Forced => Some("an operator's force"),
+                        Ending::Lost => Some("every copy lost"),
+                    };
+                    if let Some(kind) = kind {
+                        let cause = outcome.cause.clone().unwrap_or_default();
+                        *endings.lock().unwrap().entry((kind, cause)).or_default() += 1;
                     }
                     if outcome.violation.is_some() || trace {
                         failed.lock().unwrap().push((first + index, outcome));
@@ -93,12 +99,9 @@ fn seeds_hold_every_property() {
             );
         }
     }
-    println!(
-        "sim: {} seeds ended with the last copy lost to disk faults on every member, {} with an \
-         operator's force after such faults",
-        lost.into_inner(),
-        forced.into_inner()
-    );
+    for ((kind, cause), seeds) in endings.into_inner().unwrap() {
+        println!("sim: {seeds} seeds ended with {kind}: {cause}");
+    }
     println!(
         "sim: {count} seeds, {} operations, {} faults, {violations} violations",
         operations.into_inner(),

@@ -1,6 +1,6 @@
 //! Every rule broken on purpose is found by a test that passes otherwise.
 
-use super::{attempts, lease, race, takeover, verbs};
+use super::{attempts, lease, race, release, takeover, verbs};
 use crate::decide::mutant::{Mutant, set};
 use std::panic::catch_unwind;
 
@@ -29,6 +29,9 @@ fn killer(mutant: Mutant) -> fn() {
         Mutant::ResumeAfterReboot => {
             verbs::an_owner_that_rebooted_does_not_resume_and_lets_the_peer_take_over
         }
+        Mutant::ResumeWhatWasReleased => {
+            release::a_release_that_is_heard_late_finds_another_version
+        }
         Mutant::StartWithoutGrace => verbs::start_alone_waits_for_the_boot_grace,
         Mutant::BelieveRollback => attempts::a_rolled_back_arbiter_gets_no_writes,
         Mutant::MoveBeforeDemote => verbs::move_demotes_before_it_writes,
@@ -52,6 +55,7 @@ fn every_broken_rule_is_found() {
         PromoteNotMember,
         PromoteWithoutRead,
         ResumeAfterReboot,
+        ResumeWhatWasReleased,
         StartWithoutGrace,
         BelieveRollback,
         MoveBeforeDemote,
