@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// Seeds unless the environment says otherwise; `scripts/test` runs more.
 const SEEDS: u64 = 200;
 const THREADS: u64 = 2;
+/// Seeds of one ending that are named.
+const SHOWN: usize = 6;
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
@@ -56,7 +58,7 @@ fn seeds_hold_every_property() {
     assert!(Times::DEFAULT.hold());
     println!("sim: seeds {first}..{}, at {}", first + count, commit());
     let (next, operations, faults) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let endings = Mutex::new(BTreeMap::<(&str, String), u64>::new());
+    let endings = Mutex::new(BTreeMap::<(&str, String), Vec<u64>>::new());
     let failed = Mutex::new(Vec::new());
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -77,7 +79,12 @@ fn seeds_hold_every_property() {
                     };
                     if let Some(kind) = kind {
                         let cause = outcome.cause.clone().unwrap_or_default();
-                        *endings.lock().unwrap().entry((kind, cause)).or_default() += 1;
+                        endings
+                            .lock()
+                            .unwrap()
+                            .entry((kind, cause))
+                            .or_default()
+                            .push(first + index);
                     }
                     if outcome.violation.is_some() || trace {
                         failed.lock().unwrap().push((first + index, outcome));
@@ -99,8 +106,11 @@ fn seeds_hold_every_property() {
             );
         }
     }
-    for ((kind, cause), seeds) in endings.into_inner().unwrap() {
-        println!("sim: {seeds} seeds ended with {kind}: {cause}");
+    for ((kind, cause), mut seeds) in endings.into_inner().unwrap() {
+        seeds.sort_unstable();
+        let some: Vec<String> = seeds.iter().take(SHOWN).map(u64::to_string).collect();
+        let count = seeds.len();
+        println!("sim: {count} seeds ended with {kind}: {cause} ({} ...)", some.join(", "));
     }
     println!(
         "sim: {count} seeds, {} operations, {} faults, {violations} violations",

@@ -28,9 +28,17 @@ pub enum Obstacle {
     /// It may miss what the owner has answered: it rebooted since it was last in sync (R42), and
     /// the owner's copy is gone.
     NoMark,
+    /// The same, but its host has not rebooted: what had reported from memory (`received`) or has
+    /// failed since holds no mark either.
+    MarkDropped,
 }
 
 impl Obstacle {
+    /// Whether only a fault of a device explains it.
+    const fn is_damage(self) -> bool {
+        !matches!(self, Obstacle::NotMember | Obstacle::NoMark | Obstacle::MarkDropped)
+    }
+
     /// As the run's output says it.
     pub const fn words(self) -> &'static str {
         match self {
@@ -41,6 +49,7 @@ impl Obstacle {
             Obstacle::Inconsistent => "has a copy that must be filled",
             Obstacle::OtherHistory => "has another history",
             Obstacle::NoMark => "has rebooted and holds no mark",
+            Obstacle::MarkDropped => "has lost its mark on this boot",
         }
     }
 }
@@ -72,6 +81,7 @@ impl World {
         if record.owner == Some(peer) {
             // A sound owner has a way of its own, with all that this node holds.
             return match (self.is_marked(node, entry), runs) {
+                (false, _) if self.was_marked(node, entry) => Err(Obstacle::MarkDropped),
                 (false, _) => Err(Obstacle::NoMark),
                 (true, true) => Ok(Way::Takeover),
                 (true, false) => Ok(Way::TakeoverFromSilence),
@@ -91,9 +101,10 @@ impl World {
     pub fn why_none(&self) -> String {
         let owner = self.arbiter.record.as_ref().and_then(|record| record.owner);
         let first = owner.unwrap_or(NodeId::A);
-        let says = |node: NodeId| match self.way(node) {
-            Ok(_) => "has a way",
-            Err(obstacle) => obstacle.words(),
+        let says = |node: NodeId| match (self.way(node), self.hosts[index(node)].suspect()) {
+            (Ok(_), _) => "has a way".to_owned(),
+            (Err(why), Some(fault)) if why.is_damage() => format!("{} ({fault})", why.words()),
+            (Err(why), _) => why.words().to_owned(),
         };
         let (one, other) = (says(first), says(first.peer()));
         match owner {
@@ -111,7 +122,7 @@ impl World {
         let record = self.arbiter.record.as_ref()?;
         [NodeId::A, NodeId::B].into_iter().find_map(|node| {
             let obstacle = self.sound(node, record, &record.volumes[0]).err()?;
-            let spared = !self.hosts[index(node)].hurt && obstacle != Obstacle::NotMember;
+            let spared = self.hosts[index(node)].suspect().is_none() && obstacle.is_damage();
             spared.then_some((node, obstacle))
         })
     }
@@ -143,10 +154,15 @@ impl World {
         Ok(())
     }
 
+    fn was_marked(&self, node: NodeId, entry: &VolumeEntry) -> bool {
+        let host = &self.hosts[index(node)];
+        let mark = InSyncMark { generation: entry.generation, boot: host.boot };
+        host.marked == Some(mark)
+    }
+
     fn is_marked(&self, node: NodeId, entry: &VolumeEntry) -> bool {
         let host = &self.hosts[index(node)];
         let mark = Some(InSyncMark { generation: entry.generation, boot: host.boot });
-        let running = host.engine.as_ref().is_some_and(|e| e.replica.status().mark == mark);
-        running || host.mark == mark
+        host.engine.as_ref().is_some_and(|engine| engine.replica.status().mark == mark)
     }
 }

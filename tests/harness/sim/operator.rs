@@ -130,7 +130,10 @@ impl World {
         };
         let members = self.members();
         let both = [NodeId::A, NodeId::B];
-        let spared = |node: &NodeId| members.contains(*node) && !self.hosts[index(*node)].hurt;
+        let spared = |node: &NodeId| {
+            let host = &self.hosts[index(*node)];
+            members.contains(*node) && !host.hurt && !host.unreadable
+        };
         !both.iter().any(spared) && !both.iter().any(usable)
     }
 
