@@ -8,6 +8,7 @@ use super::partition;
 use super::world::World;
 use lockstep_ctl::decide::record::{Record, VolumeEntry};
 use lockstep_engine::format::recover::TailVerdict;
+use lockstep_engine::replica::settings::AckMode;
 use lockstep_engine::units::{DiskState, InSyncMark, Members, NodeId};
 
 /// What keeps a node from being the one that brings the group up.
@@ -28,15 +29,18 @@ pub enum Obstacle {
     /// It may miss what the owner has answered: it rebooted since it was last in sync (R42), and
     /// the owner's copy is gone.
     NoMark,
-    /// The same, but its host has not rebooted: what had reported from memory (`received`) or has
-    /// failed since holds no mark either.
+    /// The same, but its host has not rebooted: an engine that had reported from memory
+    /// (`received`) was restarted, or the copy has failed in between.
     MarkDropped,
+    /// The owner has never been in sync with it in this generation.
+    NeverMarked,
 }
 
 impl Obstacle {
     /// Whether only a fault of a device explains it.
     const fn is_damage(self) -> bool {
-        !matches!(self, Obstacle::NotMember | Obstacle::NoMark | Obstacle::MarkDropped)
+        use Obstacle::{MarkDropped, NeverMarked, NoMark, NotMember};
+        !matches!(self, NotMember | NoMark | MarkDropped | NeverMarked)
     }
 
     /// As the run's output says it.
@@ -50,6 +54,7 @@ impl Obstacle {
             Obstacle::OtherHistory => "has another history",
             Obstacle::NoMark => "has rebooted and holds no mark",
             Obstacle::MarkDropped => "has lost its mark on this boot",
+            Obstacle::NeverMarked => "was never in sync in this generation",
         }
     }
 }
@@ -81,8 +86,7 @@ impl World {
         if record.owner == Some(peer) {
             // A sound owner has a way of its own, with all that this node holds.
             return match (self.is_marked(node, entry), runs) {
-                (false, _) if self.was_marked(node, entry) => Err(Obstacle::MarkDropped),
-                (false, _) => Err(Obstacle::NoMark),
+                (false, _) => Err(self.why_unmarked(node, entry)),
                 (true, true) => Ok(Way::Takeover),
                 (true, false) => Ok(Way::TakeoverFromSilence),
             };
@@ -117,12 +121,14 @@ impl World {
         }
     }
 
-    /// A member whose copy is worth nothing although nothing ever happened to its devices.
+    /// A member whose copy, or whose mark, is worth nothing although nothing ever happened to its
+    /// devices.
     pub fn spoiled_by_itself(&self) -> Option<(NodeId, Obstacle)> {
-        let record = self.arbiter.record.as_ref()?;
+        let written = self.plan.ack == AckMode::Written;
         [NodeId::A, NodeId::B].into_iter().find_map(|node| {
-            let obstacle = self.sound(node, record, &record.volumes[0]).err()?;
-            let spared = self.hosts[index(node)].suspect().is_none() && obstacle.is_damage();
+            let obstacle = self.way(node).err()?;
+            let bad = obstacle.is_damage() || (obstacle == Obstacle::MarkDropped && written);
+            let spared = self.hosts[index(node)].suspect().is_none() && bad;
             spared.then_some((node, obstacle))
         })
     }
@@ -154,10 +160,14 @@ impl World {
         Ok(())
     }
 
-    fn was_marked(&self, node: NodeId, entry: &VolumeEntry) -> bool {
+    fn why_unmarked(&self, node: NodeId, entry: &VolumeEntry) -> Obstacle {
         let host = &self.hosts[index(node)];
-        let mark = InSyncMark { generation: entry.generation, boot: host.boot };
-        host.marked == Some(mark)
+        match host.marked {
+            Some(mark) if mark.generation != entry.generation => Obstacle::NeverMarked,
+            Some(mark) if mark.boot == host.boot => Obstacle::MarkDropped,
+            Some(_) => Obstacle::NoMark,
+            None => Obstacle::NeverMarked,
+        }
     }
 
     fn is_marked(&self, node: NodeId, entry: &VolumeEntry) -> bool {
