@@ -58,8 +58,8 @@ const TOLD: &[(&str, &str)] = &[
 /// The bugs of the decider. Four are left to the tests of the decider itself, which run with the
 /// same switch: `BelieveRollback` (the engine's stored record stays the newest) and
 /// `PromoteWithoutRead` (a primary with two members needs a lease, which needs the peer) are masked
-/// by other rules in a whole system; `UnknownCountsAsLost` needs a rarer history than seeds give, and so
-/// does `ResumeWhatWasReleased`: a heartbeat that comes after its sender has come back.
+/// by other rules in a whole system; `UnknownCountsAsLost` needs a rarer history than seeds give,
+/// and so does `ResumeWhatWasReleased`: a heartbeat that comes after its sender has come back.
 const DECIDES: &[Decides] = &[
     Decides::CloseAttemptByReading,
     Decides::SwapBeforeAttemptStored,

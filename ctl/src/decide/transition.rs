@@ -115,7 +115,7 @@ impl Copy {
     }
 
     /// Whether the peer itself says that its copy has to be filled from another: it wins nothing,
-    /// however long it is waited for. A failed one may be mended, and may hold what is missing here.
+    /// however long it is waited for. A failed one may be mended and may hold what is missing.
     fn is_the_last(&self) -> bool {
         self.connected && self.peer_disk == Some(DiskState::Inconsistent)
     }

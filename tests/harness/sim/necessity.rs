@@ -1,7 +1,7 @@
 //! Whether the group can be brought up without an operator's force, from what is on the disks and
-//! in the arbiter, not from what the nodes say (P5). Asked after healing only: every network passes,
-//! the arbiter answers, and whatever can run does.
-//! Always: what is called a way is a transition of SAFETY §1.1 that its table allows at this moment.
+//! in the arbiter, not from what the nodes say (P5). Asked after healing only: every network
+//! passes, the arbiter answers, and whatever can run does.
+//! Always: what is called a way is a transition of SAFETY §1.1 that its table allows right now.
 
 use super::judge::index;
 use super::partition;

@@ -10,8 +10,8 @@ use lockstep_engine::units::{DiskState, NodeId, Span};
 
 /// How long after healing before the operator accepts loss where a copy is gone for good.
 const DESPAIR: Span = Span::millis(60_000);
-/// How long before the operator goes to the machines: stops what only seems to live, or says that it
-/// serves nothing.
+/// How long before the operator goes to the machines: stops what only seems to live, or says that
+/// it serves nothing.
 const GO_THERE: Span = Span::millis(30_000);
 /// The operator looks this often.
 const OPERATOR: Span = Span::millis(2_000);
