@@ -98,3 +98,7 @@ pub const MASKED: &[Masked] = &[Masked {
     story: "engine-of-an-isolated-owner-returns",
     property: "R13: a accepts clients",
 }];
+
+/// Bugs that take a history which neither seeds nor stories have: a heartbeat that comes after its
+/// sender has come back. The decider's own tests find them, with the same switch.
+pub const FOUND_BY_THE_DECIDERS_TESTS: &[&str] = &["ResumeWhatWasReleased"];

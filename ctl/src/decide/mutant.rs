@@ -31,6 +31,8 @@ pub enum Mutant {
     PromoteWithoutRead,
     /// R42: the owner resumes in silence after its host rebooted.
     ResumeAfterReboot,
+    /// §1.2: a restarted daemon lets its engine serve what an earlier one may have released.
+    ResumeWhatWasReleased,
     /// §1.2: `start` alone does not wait for the boot grace.
     StartWithoutGrace,
     /// §3.1: a record that was rolled back is believed.
@@ -59,6 +61,7 @@ impl Mutant {
         Mutant::PromoteNotMember,
         Mutant::PromoteWithoutRead,
         Mutant::ResumeAfterReboot,
+        Mutant::ResumeWhatWasReleased,
         Mutant::StartWithoutGrace,
         Mutant::BelieveRollback,
         Mutant::MoveBeforeDemote,

@@ -309,6 +309,7 @@ impl World {
         if host.daemon.as_ref().is_some_and(|daemon| daemon.engine == Some(engine)) {
             if status.mark.is_some() {
                 host.mark = status.mark;
+                host.marked = status.mark;
             }
             self.hear(node, Event::Engine(status));
         }

@@ -11,6 +11,7 @@ pub mod disk;
 pub mod host;
 pub mod judge;
 pub mod link;
+pub mod necessity;
 pub mod node;
 pub mod operator;
 pub mod partition;

@@ -201,6 +201,10 @@ pub struct World {
     pub next_name: u64,
     /// No more faults.
     pub healed: bool,
+    /// Since when.
+    pub healed_at: Tick,
+    /// What stood in the way of everything but force.
+    pub cause: Option<String>,
     /// Last time that anything but the link changed between nodes and arbiter.
     pub network_since: Tick,
     /// How the run ends, as far as is known.
@@ -235,6 +239,8 @@ impl World {
             trace: Vec::new(),
             next_name: 0,
             healed: false,
+            healed_at: Tick(0),
+            cause: None,
             network_since: Tick(0),
             ending: Ending::Equal,
             idle_since: Tick(0),

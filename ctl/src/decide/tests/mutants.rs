@@ -1,6 +1,6 @@
 //! Every rule broken on purpose is found by a test that passes otherwise.
 
-use super::{attempts, lease, race, takeover, verbs};
+use super::{attempts, lease, race, release, takeover, verbs};
 use crate::decide::mutant::{Mutant, set};
 use std::panic::catch_unwind;
 
@@ -28,6 +28,9 @@ fn killer(mutant: Mutant) -> Option<fn()> {
         }
         Mutant::ResumeAfterReboot => {
             verbs::an_owner_that_rebooted_does_not_resume_and_lets_the_peer_take_over
+        }
+        Mutant::ResumeWhatWasReleased => {
+            release::a_release_that_is_heard_late_finds_another_version
         }
         Mutant::StartWithoutGrace => verbs::start_alone_waits_for_the_boot_grace,
         Mutant::BelieveRollback => attempts::a_rolled_back_arbiter_gets_no_writes,
