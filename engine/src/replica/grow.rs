@@ -73,7 +73,8 @@ impl Replica {
             Stage::Growing(Grow::Persisting) => {
                 self.set_stage(Stage::Growing(Grow::Recording));
             }
-            Stage::Marking => self.mirrored(),
+            // Shrunk away meanwhile: the hello that follows the new record says what comes next.
+            Stage::Marking if self.peer_is_member() => self.mirrored(),
             _ => {}
         }
     }
