@@ -39,6 +39,13 @@ pub const SYNC_OPS_BUSY: usize = 4;
 /// Buffers that the replica owns: resync, reads served to the peer, repairs.
 pub const INTERNAL_BUFS: usize = SYNC_OPS_MAX;
 
+/// Words of the bitmap in one `Bits` message: 32 KiB, which cover 1 GiB of the volume.
+pub const BITS_WORDS: usize = 4096;
+/// `Bits` messages of a resync target that the source has not taken yet: 8 × 32 KiB = 256 KiB of
+/// frames, whatever the volume; with a round trip of 1 ms they carry the 32 MiB of a TiB in 0.13 s.
+pub const BITS_IN_FLIGHT_MAX: usize = 8;
+const _: () = assert!(BITS_WORDS * 8 * BITS_IN_FLIGHT_MAX == 256 << 10);
+
 /// Resynced bytes that may await the target's flush before one is asked for.
 pub const SYNC_UNFLUSHED_BYTES_MAX: u64 = 256 << 20;
 /// Resynced extents that may await the target's flush.

@@ -411,6 +411,7 @@ impl Replica {
                 self.on_sync_begin(round, kind, generation);
             }
             Message::Bits { round, first_word, words } => self.on_bits(round, first_word, &words),
+            Message::BitsTaken { round } => self.on_bits_taken(round),
             Message::SyncReady { round } => self.on_sync_ready(round),
             Message::Flush { token } => self.on_peer_flush(token),
             Message::FlushDone { token, status } => self.on_flush_done(token, status),

@@ -4,6 +4,7 @@
 //! Survives: a crash of either node or of this process between any two actions.
 
 pub mod action;
+mod bits;
 mod checkpoint;
 mod dirty;
 pub mod event;
@@ -26,6 +27,8 @@ pub mod settings;
 mod slab;
 mod state;
 mod status;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod verify;
 mod write;
@@ -39,6 +42,7 @@ use crate::units::{
 };
 use crate::wire::message::Message;
 use action::{Action, Answered, Note, Refusal};
+use bits::BitsOut;
 use checkpoint::Checkpoint;
 use dirty::Dirty;
 use event::{BufId, CmdId, DiskError, Event, OpId, ReqId, Request};
@@ -118,6 +122,7 @@ pub struct Replica {
     silent: bool,
     pong_sent: Option<Tick>,
     follow: Follow,
+    bits_out: Option<BitsOut>,
 
     // Work.
     ops: Slab<Op>,
@@ -246,6 +251,7 @@ impl Replica {
             silent: false,
             pong_sent: None,
             follow: Follow::default(),
+            bits_out: None,
             ops: Slab::with_capacity(CLIENT_OPS_MAX + SYNC_OPS_MAX),
             next_seq: 0,
             locks: Overlap::new(CLIENT_OPS_MAX + SYNC_OPS_MAX),

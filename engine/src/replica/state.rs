@@ -189,6 +189,8 @@ pub(super) struct Repair {
 pub(super) struct Sync {
     pub kind: SyncKind,
     pub paused: bool,
+    /// Word behind the last one that the target has told as dirty.
+    pub bits_next: u64,
     /// Blocks below it have been started in this pass.
     pub cursor: u64,
     pub inflight: u32,
@@ -216,6 +218,7 @@ impl Sync {
         Sync {
             kind,
             paused: false,
+            bits_next: 0,
             cursor: 0,
             inflight: 0,
             total,

@@ -1,0 +1,5 @@
+//! Two replicas in virtual time, without the rest of the world: what needs large volumes, or long
+//! loads, or a count of what is on its way.
+
+mod bits;
+mod pair;
