@@ -21,6 +21,11 @@ pub const CLIENT_OPS_MAX: usize = 512;
 /// Bytes of client write payload held at once.
 pub const CLIENT_BYTES_MAX: usize = 64 << 20;
 
+/// One in so many of the client pieces and slots is kept for the connections, a part for each: of
+/// 224 large slots 112, which is 7 for each of 16 connections and 1 for each of 64. The rest is for
+/// whoever comes, as long as it has drawn no more than it leaves.
+pub const CLIENT_PART_DIVISOR: usize = 2;
+
 /// Runs of differing blocks that a piece of a resync has on their way at once.
 pub const PIECE_RUNS_MAX: usize = 4;
 /// Writes of the peer that a secondary holds at once: the peer's own bound, plus its resync:
