@@ -39,8 +39,16 @@ pub const PEER_READS_MAX: usize = CLIENT_OPS_MAX + 2 * SYNC_OPS_MAX;
 /// Resync and verify pieces in flight at once, and so buffers of `PIECE_BYTES_MAX` that the shell
 /// gives to the replica for its own use: 16 MiB.
 pub const SYNC_OPS_MAX: usize = 64;
-/// Resync pieces in flight while clients have work in flight: keeps their latency.
+/// Resync pieces in flight while clients have work in flight, beside what the rate needs.
 pub const SYNC_OPS_BUSY: usize = 4;
+/// Bytes a second below which client work does not push a resync, unless the configuration says
+/// otherwise: a TiB in 29 hours.
+pub const SYNC_RATE_FLOOR: u64 = 10 << 20;
+/// What client requests may take on average beside a resync, unless the configuration says
+/// otherwise: some five times what a write to both nodes takes in a quiet region.
+pub const SYNC_DELAY_TARGET: Span = Span::millis(10);
+/// How often the pace of a resync is looked at: a hundred writes at the default target.
+pub const SYNC_PACE_TURN: Span = Span::millis(100);
 /// Buffers that the replica owns: resync, reads served to the peer, repairs.
 pub const INTERNAL_BUFS: usize = SYNC_OPS_MAX;
 

@@ -18,6 +18,7 @@ mod ids;
 mod meta;
 pub mod mutant;
 mod overlap;
+mod pace;
 mod piece;
 mod read;
 mod resync;
@@ -52,6 +53,7 @@ use ids::Waiter;
 use meta::Meta;
 use mutant::Mutant;
 use overlap::Overlap;
+use pace::{Bounds, Pace};
 use role::{Leaving, Promotion};
 use settings::{AckMode, Settings};
 use slab::{Key, Slab};
@@ -138,6 +140,7 @@ pub struct Replica {
     table_waits: VecDeque<Key>,
     flushes: Flushes,
     sync: Option<Sync>,
+    pace: Pace,
     /// Bytes of data that travelled in the last round, which may be over.
     sync_sent: u64,
     sync_paused: bool,
@@ -174,6 +177,11 @@ fn all_bufs() -> Vec<u32> {
 fn kept_mark(sb: &Superblock, settings: &Settings) -> Option<InSyncMark> {
     let written = settings.ack == AckMode::Written;
     sb.mark.filter(|mark| mark.boot == settings.boot && written)
+}
+
+fn pace_bounds(settings: &Settings) -> Bounds {
+    let Settings { sync_rate_floor, sync_rate_max, sync_delay_target, .. } = *settings;
+    Bounds { floor: sync_rate_floor, cap: sync_rate_max, target: sync_delay_target }
 }
 
 impl Replica {
@@ -263,6 +271,7 @@ impl Replica {
             table_waits: VecDeque::new(),
             flushes: Flushes::default(),
             sync: None,
+            pace: Pace::new(pace_bounds(&settings), now),
             sync_sent: 0,
             sync_paused: false,
             is_flushing_reconciled: false,

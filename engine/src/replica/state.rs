@@ -117,6 +117,8 @@ pub(super) struct Op {
     pub phase: Phase,
     /// Order of admission.
     pub seq: u64,
+    /// When it was admitted.
+    pub since: Tick,
     pub kind: Kind,
 }
 

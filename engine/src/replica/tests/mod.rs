@@ -2,4 +2,6 @@
 //! loads, or a count of what is on its way.
 
 mod bits;
+mod pace;
 mod pair;
+mod resent;

@@ -8,7 +8,10 @@ use crate::format::intent_log::IntentLog;
 use crate::format::layout::Layout;
 use crate::format::recover::{Recovered, TailVerdict};
 use crate::format::superblock::Superblock;
-use crate::limits::{ATTEMPTS_MAX, HISTORY_MAX, INTENT_REGIONS_DEFAULT, SYNC_OPS_MAX, Times};
+use crate::limits::{
+    ATTEMPTS_MAX, HISTORY_MAX, INTENT_REGIONS_DEFAULT, SYNC_DELAY_TARGET, SYNC_OPS_MAX,
+    SYNC_RATE_FLOOR, Times,
+};
 use crate::replica::Replica;
 use crate::replica::action::{Action, Answered};
 use crate::replica::event::{BufId, CmdId, Command, Event, OpId, ReqId, Request};
@@ -130,6 +133,21 @@ fn left(node: NodeId, size: u64, dirty: std::ops::Range<u64>) -> Recovered {
     }
 }
 
+fn record(version: u64, members: Members) -> VolumeRecord {
+    VolumeRecord {
+        version: Version(version),
+        epoch: Epoch(1),
+        members,
+        primary: Some(NodeId::A),
+        generation: GENERATION,
+        parent: GENERATION,
+        nonce: Nonce(u128::from(version)),
+        writer: NodeId::A,
+        since: 0,
+        forced: false,
+    }
+}
+
 /// Settings of both, as the defaults are.
 pub fn settings() -> Settings {
     Settings {
@@ -139,6 +157,8 @@ pub fn settings() -> Settings {
         sync_digests: false,
         sync_window: SYNC_OPS_MAX,
         sync_rate_max: None,
+        sync_rate_floor: SYNC_RATE_FLOOR,
+        sync_delay_target: SYNC_DELAY_TARGET,
         intent_idle: crate::limits::INTENT_IDLE,
         times: Times::DEFAULT,
     }
@@ -168,23 +188,31 @@ impl Pair {
             issued: HashMap::new(),
             turn: 0,
         };
-        let record = VolumeRecord {
-            version: Version(2),
-            epoch: Epoch(1),
-            members: Members::only(NodeId::A),
-            primary: Some(NodeId::A),
-            generation: GENERATION,
-            parent: GENERATION,
-            nonce: Nonce(9),
-            writer: NodeId::A,
-            since: 0,
-            forced: false,
-        };
+        let record = record(2, Members::only(NodeId::A));
         pair.tell(0, Event::Command { cmd: CmdId(1), what: Command::Promote { record } });
         pair.tell(1, Event::Command { cmd: CmdId(1), what: Command::Learn { record } });
         pair.run(Span::millis(50));
         assert_eq!(pair.status(0).role, Role::Primary);
         pair
+    }
+
+    /// Both are members and in sync; node a serves.
+    pub fn mirrored(size: u64, set: &Settings) -> Pair {
+        let mut pair = Pair::apart(size, 0..0, false, set);
+        pair.connect();
+        pair.run(Span::millis(100));
+        assert_eq!(pair.status(0).need, Some(Need::Grow));
+        let what = Command::Learn { record: record(3, Members::BOTH) };
+        pair.tell(0, Event::Command { cmd: CmdId(2), what });
+        pair.run(Span::millis(100));
+        assert_eq!(pair.status(0).mirror, Mirror::InSync);
+        pair
+    }
+
+    /// Node a learns that it goes on alone.
+    pub fn alone(&self) -> Event {
+        let what = Command::Learn { record: record(4, Members::only(NodeId::A)) };
+        Event::Command { cmd: CmdId(3), what }
     }
 
     /// A new session begins on both sides.
