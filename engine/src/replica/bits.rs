@@ -26,15 +26,15 @@ impl Replica {
         // In a full resync the driver has set every bit: ours would add nothing.
         let full = kind == SyncKind::Full;
         let next_word = if full { self.dirty.bitmap.word_count() } else { 0 };
-        self.bits_out = Some(BitsOut { round, next_word, flying: 0 });
+        self.follow.bits = Some(BitsOut { round, next_word, flying: 0 });
         self.send_bits();
     }
 
     /// Sends while the window has room. Words without a bit are passed over.
     fn send_bits(&mut self) {
-        while let Some(BitsOut { round, next_word, flying }) = self.bits_out {
+        while let Some(BitsOut { round, next_word, flying }) = self.follow.bits {
             let Some(block) = self.dirty.bitmap.next_set(next_word.saturating_mul(64)) else {
-                self.bits_out = None;
+                self.follow.bits = None;
                 self.send(Message::SyncReady { round });
                 return;
             };
@@ -44,7 +44,7 @@ impl Replica {
             let first_word = block / 64;
             let words: Box<[u64]> = self.dirty.bitmap.words(first_word, BITS_WORDS).into();
             let next_word = first_word + words.len() as u64;
-            self.bits_out = Some(BitsOut { round, next_word, flying: flying + 1 });
+            self.follow.bits = Some(BitsOut { round, next_word, flying: flying + 1 });
             self.send(Message::Bits { round, first_word, words });
         }
     }
@@ -52,7 +52,9 @@ impl Replica {
     /// Target: the source has taken one message.
     pub(super) fn on_bits_taken(&mut self, round: u64) {
         // The last ones of a round are taken when nothing is left to be sent.
-        let Some(bits) = self.bits_out.as_mut().filter(|bits| bits.round == round) else { return };
+        let Some(bits) = self.follow.bits.as_mut().filter(|bits| bits.round == round) else {
+            return;
+        };
         let Some(flying) = bits.flying.checked_sub(1) else {
             self.say_bye(ByeReason::Protocol);
             return;

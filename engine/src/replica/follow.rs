@@ -4,6 +4,7 @@
 
 use super::Replica;
 use super::action::{Action, Note};
+use super::bits::BitsOut;
 use super::event::{BufId, DiskError};
 use super::generation::enter_generation;
 use super::ids::Waiter;
@@ -23,6 +24,8 @@ pub(super) struct Follow {
     flushes: Vec<PeerFlush>,
     /// Reads and digests that wait for a buffer.
     reads: VecDeque<(u64, Extent, bool)>,
+    /// Dirty bits that this node, as a resync target, has still to send.
+    pub bits: Option<BitsOut>,
 }
 
 impl Default for Follow {
@@ -32,6 +35,7 @@ impl Default for Follow {
             next_seq: 0,
             flushes: Vec::new(),
             reads: VecDeque::with_capacity(PEER_READS_MAX),
+            bits: None,
         }
     }
 }
@@ -303,7 +307,7 @@ impl Replica {
     pub(super) fn lose_follow_session(&mut self) {
         self.follow.flushes.retain(|flush| flush.running);
         self.follow.reads.clear();
-        self.bits_out = None;
+        self.follow.bits = None;
     }
 
     // --- becoming a target, and becoming equal ---

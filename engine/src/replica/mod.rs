@@ -43,7 +43,6 @@ use crate::units::{
 };
 use crate::wire::message::Message;
 use action::{Action, Answered, Note, Refusal};
-use bits::BitsOut;
 use checkpoint::Checkpoint;
 use dirty::Dirty;
 use event::{BufId, CmdId, DiskError, Event, OpId, ReqId, Request};
@@ -124,7 +123,6 @@ pub struct Replica {
     silent: bool,
     pong_sent: Option<Tick>,
     follow: Follow,
-    bits_out: Option<BitsOut>,
 
     // Work.
     ops: Slab<Op>,
@@ -259,7 +257,6 @@ impl Replica {
             silent: false,
             pong_sent: None,
             follow: Follow::default(),
-            bits_out: None,
             ops: Slab::with_capacity(CLIENT_OPS_MAX + SYNC_OPS_MAX),
             next_seq: 0,
             locks: Overlap::new(CLIENT_OPS_MAX + SYNC_OPS_MAX),

@@ -173,7 +173,7 @@ impl Pace {
         self.loaded && !self.losing
     }
 
-    /// The least rate: the floor, or a quarter more than becomes dirty, or what ground lost asks for.
+    /// The least rate: the floor, a quarter more than becomes dirty, or what lost ground asks for.
     fn least(&self) -> u64 {
         self.bounds.floor.max(self.ground).max(self.dirty_rate.saturating_add(self.dirty_rate / 4))
     }
