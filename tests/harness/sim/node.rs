@@ -41,7 +41,7 @@ impl World {
             sync_digests: plan.sync_digests,
             sync_window: plan.sync_window,
             sync_rate_max: None,
-            sync_rate_floor: if plan.seed % 4 == 0 { SYNC_RATE_FLOOR } else { 1 << 30 },
+            sync_rate_floor: if plan.seed.is_multiple_of(4) { SYNC_RATE_FLOOR } else { 1 << 30 },
             sync_delay_target: SYNC_DELAY_TARGET,
             intent_idle: plan.intent_idle,
             times: plan.times,

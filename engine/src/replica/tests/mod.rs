@@ -5,3 +5,4 @@ mod bits;
 mod pace;
 mod pair;
 mod resent;
+mod set_back;

@@ -117,8 +117,8 @@ fn superblock(node: NodeId, size: u64) -> Superblock {
 }
 
 /// A copy that a stopped engine left, with these blocks dirty.
-fn left(node: NodeId, size: u64, dirty: std::ops::Range<u64>) -> Recovered {
-    let superblock = superblock(node, size);
+fn left(superblock: Superblock, dirty: std::ops::Range<u64>) -> Recovered {
+    let size = superblock.size;
     let layout = Layout::new(size, INTENT_REGIONS_DEFAULT);
     let mut bitmap = Bitmap::new(layout, superblock.volume);
     bitmap.set(dirty);
@@ -167,9 +167,23 @@ pub fn settings() -> Settings {
 impl Pair {
     /// Node a serves alone; node b has missed `dirty`, and says so itself if `told_by_b`.
     pub fn apart(size: u64, dirty: std::ops::Range<u64>, told_by_b: bool, set: &Settings) -> Pair {
-        let sides = [NodeId::A, NodeId::B].map(|node| {
+        let found = |node| {
             let mine = told_by_b == (node == NodeId::B);
-            let found = left(node, size, if mine { dirty.clone() } else { 0..0 });
+            left(superblock(node, size), if mine { dirty.clone() } else { 0..0 })
+        };
+        Pair::over([found(NodeId::A), found(NodeId::B)], set)
+    }
+
+    /// Node a serves alone and remembers a later life of node b's copy, which was set back to what
+    /// it once was.
+    pub fn set_back(size: u64, set: &Settings) -> Pair {
+        let own = Superblock { life_heard: 9, ..superblock(NodeId::A, size) };
+        Pair::over([left(own, 0..0), left(superblock(NodeId::B, size), 0..0)], set)
+    }
+
+    fn over(found: [Recovered; 2], set: &Settings) -> Pair {
+        let sides = found.map(|found| {
+            let node = found.superblock.node;
             let set = Settings { boot: BootId(10 + u128::from(node.to_byte())), ..set.clone() };
             let replica = Replica::open(set, found, Tick(0)).expect("a sound copy");
             Side { replica, disk_free: Tick(0), link_free: [Tick(0); 2], wake: None }
