@@ -178,7 +178,11 @@ impl Replica {
     /// This node is primary: what is the peer's copy worth?
     fn drive(&mut self, hello: &Hello) {
         let Some(record) = self.record else { return };
-        if record.members.contains(self.peer) {
+        if hello.needs_full && self.sync.as_ref().is_some_and(|s| s.kind == SyncKind::Incremental) {
+            // Our hello told the peer that its copy was set back (R21): what the bitmap says of
+            // it counts no more. The next session begins with that.
+            self.say_bye(ByeReason::Replaced);
+        } else if record.members.contains(self.peer) {
             self.drive_member(hello, &record);
         } else if self.peer_required() {
             // An attempt that names the peer is open: nothing moves before it is closed (R4).
@@ -413,6 +417,7 @@ impl Replica {
                 self.on_sync_begin(round, kind, generation);
             }
             Message::Bits { round, first_word, words } => self.on_bits(round, first_word, &words),
+            Message::BitsTaken { round } => self.on_bits_taken(round),
             Message::SyncReady { round } => self.on_sync_ready(round),
             Message::Flush { token } => self.on_peer_flush(token),
             Message::FlushDone { token, status } => self.on_flush_done(token, status),

@@ -4,6 +4,7 @@
 //! Survives: a crash of either node or of this process between any two actions.
 
 pub mod action;
+mod bits;
 mod checkpoint;
 mod dirty;
 pub mod event;
@@ -17,6 +18,7 @@ mod ids;
 mod meta;
 pub mod mutant;
 mod overlap;
+mod pace;
 mod piece;
 mod read;
 mod resync;
@@ -26,6 +28,8 @@ pub mod settings;
 mod slab;
 mod state;
 mod status;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod verify;
 mod write;
@@ -48,6 +52,7 @@ use ids::Waiter;
 use meta::Meta;
 use mutant::Mutant;
 use overlap::Overlap;
+use pace::{Bounds, Pace};
 use role::{Leaving, Promotion};
 use settings::{AckMode, Settings};
 use slab::{Key, Slab};
@@ -133,6 +138,7 @@ pub struct Replica {
     table_waits: VecDeque<Key>,
     flushes: Flushes,
     sync: Option<Sync>,
+    pace: Pace,
     /// Bytes of data that travelled in the last round, which may be over.
     sync_sent: u64,
     sync_paused: bool,
@@ -169,6 +175,11 @@ fn all_bufs() -> Vec<u32> {
 fn kept_mark(sb: &Superblock, settings: &Settings) -> Option<InSyncMark> {
     let written = settings.ack == AckMode::Written;
     sb.mark.filter(|mark| mark.boot == settings.boot && written)
+}
+
+fn pace_bounds(settings: &Settings) -> Bounds {
+    let Settings { sync_rate_floor, sync_rate_max, sync_delay_target, .. } = *settings;
+    Bounds { floor: sync_rate_floor, cap: sync_rate_max, target: sync_delay_target }
 }
 
 impl Replica {
@@ -266,6 +277,7 @@ impl Replica {
             table_waits: VecDeque::new(),
             flushes: Flushes::default(),
             sync: None,
+            pace: Pace::new(pace_bounds(&settings), now),
             sync_sent: 0,
             sync_paused: false,
             is_flushing_reconciled: false,

@@ -28,7 +28,13 @@ impl Replica {
             lost: false,
         };
         let seq = self.next_seq();
-        let key = self.ops.insert(Op { at, phase: Phase::Locking, seq, kind: Kind::Piece(piece) });
+        let key = self.ops.insert(Op {
+            at,
+            phase: Phase::Locking,
+            seq,
+            since: self.now,
+            kind: Kind::Piece(piece),
+        });
         if self.locks.acquire(at, true, key) {
             self.piece_locked(key);
         }

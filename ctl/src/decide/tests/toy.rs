@@ -122,6 +122,7 @@ fn blank(node: NodeId) -> Status {
         split_brain: false,
         needs_full: false,
         client_ops: 0,
+        client_ops_dead: 0,
         counters: Counters::default(),
     }
 }
