@@ -343,3 +343,6 @@ fn mistakes(text: &str, mut found: Vec<section::Note>) -> Vec<Mistake> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests;
