@@ -1,4 +1,4 @@
-//! The partitions of this host, for whoever has to choose two of them. Only looks: from `/sys/block`,
+//! The partitions of this host, for whoever has to choose two of them. Only looks: at `/sys/block`,
 //! `/dev/disk/by-id` and the mounts. Always: a disk with partitions is shown as its partitions.
 
 use std::collections::BTreeMap;

@@ -31,7 +31,7 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     }
     let parts = fraction.parse::<u64>().ok()?.checked_mul(*factor)?;
     let divisor = 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    if parts % divisor != 0 {
+    if !parts.is_multiple_of(divisor) {
         return None;
     }
     whole.parse::<u64>().ok()?.checked_mul(*factor)?.checked_add(parts / divisor)
@@ -48,7 +48,8 @@ pub(super) fn rate(text: &str) -> Option<u64> {
 }
 
 fn shown(value: u64, units: &[(&str, u64)]) -> String {
-    let fits = units.iter().rev().find(|(_, factor)| value >= *factor && value % factor == 0);
+    let fits =
+        units.iter().rev().find(|(_, factor)| value >= *factor && value.is_multiple_of(*factor));
     match fits {
         Some((unit, factor)) => format!("{} {unit}", value / factor),
         None => format!("{value} {}", if units == TIMES { "ns" } else { "B/s" }),

@@ -180,11 +180,10 @@ pub(super) fn across(cluster: &Cluster, notes: &Notes) {
             notes.at_key(&key, Wrong::Twice { what, value, first_line });
         }
     }
-    if let (Some(a), Some(b)) = (&cluster.a.api, &cluster.b.api) {
-        if a.listen == b.listen && a.listen.port() != 0 {
-            let first_line = notes.place("api.listen");
-            let (what, value) = ("address", a.listen.to_string());
-            notes.at_key("api.listen", Wrong::Twice { what, value, first_line });
-        }
+    let apis = cluster.a.api.as_ref().zip(cluster.b.api.as_ref());
+    if let Some((a, _)) = apis.filter(|(a, b)| a.listen == b.listen && a.listen.port() != 0) {
+        let first_line = notes.place("api.listen");
+        let (what, value) = ("address", a.listen.to_string());
+        notes.at_key("api.listen", Wrong::Twice { what, value, first_line });
     }
 }

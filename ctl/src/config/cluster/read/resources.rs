@@ -199,7 +199,8 @@ fn unit(table: &Section<'_>) -> Spec {
     let typed = unit
         .rsplit_once('.')
         .is_some_and(|(name, kind)| !name.is_empty() && !name.starts_with('-') && !kind.is_empty());
-    if !unit.is_empty() && !(typed && unit.chars().all(plain)) {
+    let good = unit.is_empty() || (typed && unit.chars().all(plain));
+    if !good {
         value.fail(Wrong::Expected { wanted, found: format!("\"{unit}\"") });
     }
     Spec::Unit(UnitSpec { unit: unit.to_owned() })

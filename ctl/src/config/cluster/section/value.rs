@@ -177,7 +177,7 @@ impl<'s, 'd> Value<'s, 'd> {
         let wanted = "a time with its unit (us, ms, s, min, h), such as \"5 s\" or \"250 ms\"";
         let text = self.text(wanted)?;
         // Files of engines have microseconds at the finest.
-        let whole = units::span(text).filter(|span| span.0 % 1_000 == 0);
+        let whole = units::span(text).filter(|span| span.0.is_multiple_of(1_000));
         let Some(span) = whole else { return self.expected(wanted) };
         self.bounded(span, least, most, units::show_span)
     }
@@ -185,7 +185,7 @@ impl<'s, 'd> Value<'s, 'd> {
     /// A time of whole milliseconds, within a day.
     pub fn time(&self) -> Option<Span> {
         let span = self.span(Span::millis(1), Span::millis(86_400_000))?;
-        if span.0 % Span::millis(1).0 == 0 {
+        if span.0.is_multiple_of(Span::millis(1).0) {
             return Some(span);
         }
         self.expected("whole milliseconds, such as \"250 ms\"")
