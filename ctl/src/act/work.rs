@@ -27,7 +27,7 @@ fn out<T>(read: impl FnOnce(&mut BTreeMap<String, Out>) -> T) -> T {
 }
 
 /// The right to be the only call with a key; gives it back when it is dropped.
-struct Claim {
+pub struct Claim {
     key: String,
     _back: watch::Sender<()>,
 }
@@ -73,7 +73,7 @@ impl fmt::Display for Unfinished {
             Unfinished::Late => write!(f, "the kernel did not answer in time"),
             Unfinished::Busy { since } => {
                 let seconds = clock::now().since(*since).0 / 1_000_000_000;
-                write!(f, "an earlier call has been stuck in the kernel for {seconds} s")
+                write!(f, "an earlier call has been stuck for {seconds} s")
             }
             Unfinished::NoThread(cause) => write!(f, "the kernel gives no thread: {cause}"),
             Unfinished::Died => write!(f, "the thread that worked on it ended"),
@@ -103,9 +103,18 @@ pub async fn run_alone<T: Send + 'static>(
     deadline: Tick,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Unfinished> {
+    let claim = claim(key, deadline).await?;
+    launch(name, deadline, Some(claim), work).await
+}
+
+/// Waits until no call with `key` is out, and keeps others out until the claim is dropped.
+///
+/// # Errors
+/// The other call did not return.
+pub async fn claim(key: &str, deadline: Tick) -> Result<Claim, Unfinished> {
     loop {
         let (since, mut back) = match Claim::take(key) {
-            Ok(claim) => return launch(name, deadline, Some(claim), work).await,
+            Ok(claim) => return Ok(claim),
             Err(other) => other,
         };
         let gone = async { while back.changed().await.is_ok() {} };

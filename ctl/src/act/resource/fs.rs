@@ -191,7 +191,7 @@ fn look_now(device: &Path, at: &Path) -> io::Result<Look> {
     let stack = mounts::stack(&mounts, &at);
     let truth = match stack.last() {
         Some(top) if ours(top) => Truth::Ours((*top).clone()),
-        Some(top) if stack.iter().any(|one| ours(one)) => Truth::Hidden { by: (*top).clone() },
+        Some(top) if stack.iter().any(ours) => Truth::Hidden { by: (*top).clone() },
         Some(top) => Truth::Foreign((*top).clone()),
         None => match mounts.iter().find(ours) {
             Some(other) => Truth::Elsewhere(other.at.clone()),

@@ -6,13 +6,13 @@
 use super::cage::{Cage, MARK};
 use super::spec::Command;
 use super::{Context, Failure};
-use crate::act::clock;
+use crate::act::{clock, work};
 use lockstep_engine::units::{Span, Tick};
 use rustix::process::Signal;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use tokio::process::Child;
 use tokio::time::MissedTickBehavior;
@@ -22,7 +22,7 @@ const OUTPUT_BYTES_MAX: u64 = 1 << 20;
 /// Most of the output that goes into a message.
 const TAIL_BYTES_MAX: u64 = 2 << 10;
 /// How often the size of the output is looked at.
-const LOOK: Span = Span::millis(500);
+const LOOK: Span = Span::millis(100);
 /// Longest time between SIGTERM and the deadline.
 const GRACE_MAX: Span = Span::millis(3_000);
 /// Words to the service manager about the daemon itself: none of a program's business.
@@ -104,6 +104,10 @@ pub async fn run(
     let doing = format!("{verb} {}", command.program.display());
     usable(&command.program).map_err(|(cause, hint)| context.failure(&doing, cause, hint))?;
     let cage = Cage::of(context).part(verb);
+    // A monitor and an order may look at the same time; neither may end the other's program.
+    let _alone = work::claim(cage.mark(), deadline)
+        .await
+        .map_err(|cause| context.failure(&doing, cause, "give it more time, or ask less often"))?;
     let path = context.note(&format!("{verb}.out"));
     let output = open_output(&path).map_err(|cause| {
         let hint = format!("check the space and the rights of {}", path.display());
@@ -161,7 +165,7 @@ fn spawn(
     cage: &Cage,
     output: &File,
 ) -> io::Result<Child> {
-    let door = cage.make().unwrap_or_else(PathBuf::new);
+    let door = cage.make().unwrap_or_default();
     let mut child = tokio::process::Command::new("/bin/sh");
     child.args(["-c", ENTER, "lockstep"]).arg(door).arg(&command.program).args(&command.args);
     for name in PRIVATE {
