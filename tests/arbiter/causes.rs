@@ -122,6 +122,14 @@ async fn another_etcd_is_told_apart_while_the_peer_is_away() {
     assert_eq!(moved.read().await, ReadResult::Failed);
     let told = moved.health().trouble;
     assert!(matches!(told, Some(Trouble::OtherStore { .. })), "{told:?}");
+
+    // One wrong server among the right ones is passed over.
+    let both = [two.server.endpoint(), one.server.endpoint()];
+    let mixed = Etcd::new(place(one.state(), NodeId::A, &both, AMPLE), Nonce(105)).unwrap();
+    mixed.tell(alone(1));
+    assert_eq!(mixed.read().await, ReadResult::Found(record(1, NodeId::A, 1)));
+    let swapped = mixed.swap(Some(Version(1)), record(2, NodeId::A, 2)).await;
+    assert_eq!(swapped, SwapResult::Won, "{:?}", mixed.health());
 }
 
 /// Turns logins on: `root`, and `node` with the password `secret` for the keys under /lockstep/.

@@ -8,7 +8,7 @@ use lockstep_ctl::act::arbiter::etcd::Etcd;
 use lockstep_ctl::act::arbiter::{Arbiter, Trouble};
 use lockstep_ctl::decide::event::{ReadResult, SwapResult};
 use lockstep_engine::units::{NodeId, Nonce, Version};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,24 +74,28 @@ fn kill_leaders(servers: &mut [Server], orders: &std::sync::mpsc::Receiver<Order
     kills
 }
 
-/// Fights for every version; tells each one that it won.
-async fn fight(node: NodeId, store: Arc<dyn Arbiter>, won: mpsc::UnboundedSender<(u64, Nonce)>) {
+/// What a node was told of a version.
+struct Told {
+    version: u64,
+    nonce: Nonce,
+    won: bool,
+}
+
+/// Fights for every version; tells what it is told.
+async fn fight(node: NodeId, store: Arc<dyn Arbiter>, tell: mpsc::UnboundedSender<Told>) {
     let mut seen = 0;
     while seen < VERSIONS {
         let nonce = u128::from(seen + 1) * 2 + u128::from(node == NodeId::B);
         let next = record(seen + 1, node, nonce);
         let expected = (seen > 0).then_some(Version(seen));
-        match settle(&store, expected, next.clone()).await {
-            SwapResult::Won => {
-                won.send((seen + 1, next.nonce)).unwrap();
-                seen += 1;
-            }
-            SwapResult::Lost(now) => {
-                assert!(now.version.0 > seen, "a loser is told something newer");
-                seen = now.version.0;
-            }
+        let (now, won) = match settle(&store, expected, next.clone()).await {
+            SwapResult::Won => (next, true),
+            SwapResult::Lost(now) => (now, false),
             SwapResult::Unknown => unreachable!("settled"),
-        }
+        };
+        assert!(now.version.0 > seen, "a loser is told something newer");
+        seen = now.version.0;
+        tell.send(Told { version: seen, nonce: now.nonce, won }).unwrap();
     }
 }
 
@@ -100,40 +104,38 @@ async fn while_leaders_are_killed_each_version_has_one_winner() {
     let dir = tempfile::tempdir().unwrap();
     let mut servers = server::start(dir.path(), 3, &[]);
     let [a, b] = pair(dir.path(), &servers).await;
-    let (won, mut winners) = mpsc::unbounded_channel();
+    let (tell, mut told) = mpsc::unbounded_channel();
     let fights = [
-        tokio::spawn(fight(NodeId::A, a.clone(), won.clone())),
-        tokio::spawn(fight(NodeId::B, b.clone(), won)),
+        tokio::spawn(fight(NodeId::A, a.clone(), tell.clone())),
+        tokio::spawn(fight(NodeId::B, b.clone(), tell)),
     ];
-    let mut by_version: BTreeMap<u64, Nonce> = BTreeMap::new();
+    let (mut nonces, mut winners) = (BTreeMap::new(), BTreeSet::new());
+    let mut turns = vec![55, 45, 35, 25, 15, 5];
     // In a thread of its own, so that both go on while a leader is looked for and dies.
     let (order, orders) = std::sync::mpsc::channel();
     let killer = std::thread::spawn(move || kill_leaders(&mut servers, &orders));
-    while let Some((version, nonce)) = winners.recv().await {
-        let before = by_version.insert(version, nonce);
-        assert_eq!(before, None, "version {version} was won by {nonce} too");
-        match version % 20 {
-            5 => order.send(Order::Kill).unwrap(),
-            15 => order.send(Order::Restart).unwrap(),
-            _ => {}
+    while let Some(Told { version, nonce, won }) = told.recv().await {
+        let known = *nonces.entry(version).or_insert(nonce);
+        assert_eq!(known, nonce, "version {version} was told in two ways");
+        assert!(!won || winners.insert(version), "version {version} was won twice");
+        if turns.last().is_some_and(|turn| version >= *turn) {
+            turns.pop();
+            order.send(if turns.len() % 2 == 1 { Order::Kill } else { Order::Restart }).unwrap();
         }
     }
     for fight in fights {
         fight.await.unwrap();
     }
-    // A version that both lost to an attempt of unknown outcome would have no winner at all.
-    assert_eq!(by_version.keys().copied().collect::<Vec<_>>(), (1..=VERSIONS).collect::<Vec<_>>());
-    let last = match a.read().await {
-        ReadResult::Found(last) => last,
-        // The last leader may have died a moment ago: settling needs no luck.
-        _ => match settle(&a, Some(Version(VERSIONS - 1)), record(VERSIONS, NodeId::A, 1)).await {
-            SwapResult::Lost(last) => last,
-            other => panic!("{other:?}"),
-        },
-    };
+    // Who wrote the next version knew this one. A winner may have learned of its own win only when
+    // it was already superseded, so that nobody was told of it; that is rare.
+    assert!(nonces.keys().copied().eq(1..=VERSIONS), "{nonces:?}");
+    assert!(winners.len() * 10 >= nonces.len() * 8, "{} of {VERSIONS} won", winners.len());
+    let last = settle(&a, Some(Version(VERSIONS - 1)), record(VERSIONS, NodeId::A, 1)).await;
+    let SwapResult::Lost(last) = last else { panic!("{last:?}") };
+    // The servers end with the thread that holds them.
     drop(order);
     assert_eq!(killer.join().unwrap(), 3, "leaders were killed");
-    assert_eq!((last.version.0, Some(&last.nonce)), (VERSIONS, by_version.get(&VERSIONS)));
+    assert_eq!((last.version.0, Some(&last.nonce)), (VERSIONS, nonces.get(&VERSIONS)));
 }
 
 #[tokio::test]

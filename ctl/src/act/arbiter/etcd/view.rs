@@ -1,6 +1,12 @@
 //! What one consistent look into etcd says about a group, and whether it may be believed. Pure.
 //! Always: record, both proofs and the pair's id come from one range of one revision, so a proof is
 //! never of one store and the record of another.
+//!
+//! Both nodes must see one etcd. Its cluster id does not prove that: it is made from the first
+//! members' names and addresses, so that two servers started apart with the same settings, one per
+//! node on loopback, have the same. While the peer is heard each node therefore finds the fresh
+//! nonce of the other, as in a directory. While it is away the pair's id and the cluster id must be
+//! those that were kept at the last proof; the cluster id tells a restored or another etcd apart.
 
 use super::api::Range;
 use crate::act::arbiter::{PairView, Trouble};
