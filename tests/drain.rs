@@ -1,7 +1,8 @@
-//! A killed engine's writes against those of its successor (R20). The data partition lies on a disk
-//! that has taken a write and not yet carried it out when its engine is killed: whatever the client
-//! writes there afterwards must win, on both nodes.
-//! Always: the test says when the held write lands, so that nothing depends on how long things take.
+//! A killed engine's writes against those of its successor (R20). The data partition lies on a
+//! disk that has taken a write and not yet carried it out when its engine is killed: whatever the
+//! client writes there afterwards must win, on both nodes.
+//! Always: the test says when the held write lands, so that nothing depends on how long things
+//! take.
 
 // The whole file is a test, helpers included.
 #![allow(clippy::unwrap_used)]

@@ -1,5 +1,5 @@
-//! Reads the pre-shared key that a configuration names. Engine and daemon both read it here, so that
-//! neither takes a file which the other refuses, and both say the same about it.
+//! Reads the pre-shared key that a configuration names. Engine and daemon both read it here, so
+//! that neither takes a file which the other refuses, and both say the same about it.
 //! Always: a key that is returned has its full strength; an error never shows what the file holds.
 
 use crate::wire::greeting::{Key, KeyError};
