@@ -11,7 +11,7 @@ mod wait;
 
 use crate::act::launch;
 use crate::config::Config;
-use crate::demo;
+use crate::demo::{self, attend};
 use crate::exit::Exit;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -54,6 +54,13 @@ enum Verb {
     Generate(generate::GenerateArgs),
     #[command(name = launch::DETACH_VERB, hide = true)]
     DetachEngine { program: PathBuf, config: PathBuf },
+    #[command(name = attend::ATTEND_VERB, hide = true)]
+    DemoProcess {
+        parent: u32,
+        program: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -158,6 +165,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
                 "{}: {cause}; is the engine installed next to lockstep?",
                 program.display()
             ));
+            Exit::Failed
+        }
+        Verb::DemoProcess { parent, program, args } => {
+            let cause = attend::attend(parent, &program, &args);
+            show::error(&format!("{}: {cause}; start `lockstep demo` again", program.display()));
             Exit::Failed
         }
     }

@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::decide::event::{Event, ReadResult, RequestId, StepId, SwapResult};
 use crate::decide::{Decider, Settings};
 use control::Tell;
+use lockstep_engine::config::{KeyFileError, read_key};
 use lockstep_engine::units::{Span, Status, Tick, Version};
 use operators::{Operators, Request};
 use std::collections::HashMap;
@@ -41,6 +42,8 @@ const ARBITER_ENDS_MAX: usize = 64;
 const PROBE_HEALTHY: Span = Span::millis(5_000);
 /// Pause between two probes of an arbiter that does not answer.
 const PROBE_TROUBLED: Span = Span::millis(500);
+/// What the key of heartbeats is derived for.
+const HEARTBEAT_PURPOSE: &str = "heartbeats";
 /// Longest sleep of the loop; it wakes earlier for the decider's deadline.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
@@ -49,6 +52,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(60);
 pub enum DaemonError {
     /// The host lacks something.
     Host(HostError),
+    /// The cluster key can't be used.
+    Key(KeyFileError),
     /// No operators.
     Listen(ListenError),
     /// The runtime can't be built.
@@ -61,6 +66,7 @@ impl fmt::Display for DaemonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DaemonError::Host(error) => error.fmt(f),
+            DaemonError::Key(error) => error.fmt(f),
             DaemonError::Listen(error) => error.fmt(f),
             DaemonError::Runtime { cause } => {
                 write!(f, "event loop: {cause}; raise the limits of open files")
@@ -132,7 +138,8 @@ impl Daemon {
     ) -> Result<Daemon, DaemonError> {
         let made = std::fs::create_dir_all(&config.state_dir);
         made.map_err(|cause| DaemonError::Directory { path: config.state_dir.clone(), cause })?;
-        let key = host::read_key(&config.key_file).map_err(DaemonError::Host)?;
+        let key = read_key(&config.key_file).map_err(DaemonError::Key)?;
+        let key = key.for_purpose(HEARTBEAT_PURPOSE).to_vec();
         let boot = match config.lab_boot_id {
             Some(boot) => boot,
             None => host::boot_id().map_err(DaemonError::Host)?,
