@@ -799,7 +799,7 @@ fn what_is_wrong_at_start_is_named_and_nothing_is_written() {
         let id = pair.nodes[A].engine_config().volume.id.to_string();
         edit(&toml(pair), &id, "70");
     });
-    refused(&pair, "no key file", &["key", "link.key_file"], |pair| {
+    refused(&pair, "no key file", &["key", "`key_file`"], |pair| {
         fs::remove_file(pair.root().join("key")).expect("a file");
     });
     refused(&pair, "an unknown key", &["flwos", "is not a key"], |pair| {
