@@ -2,6 +2,7 @@
 //! Always: results on stdout, progress and errors on stderr, and an exit code of `exit::Exit`.
 
 pub mod client;
+mod config;
 mod force;
 mod generate;
 mod mirror;
@@ -45,6 +46,8 @@ enum Verb {
     Daemon(DaemonArgs),
     /// Look at the mirror and change it
     Mirror(MirrorArgs),
+    /// Check, compare, write and show the configuration of the cluster
+    Config(config::ConfigArgs),
     /// Show a failover on this machine: two nodes in a temporary directory, no root needed
     Demo(demo::DemoArgs),
     /// Write manual pages and shell completions
@@ -146,6 +149,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     match cli.verb {
         Verb::Daemon(args) => daemon(&args),
         Verb::Mirror(args) => mirror(args),
+        Verb::Config(args) => config::run(&args.verb),
         Verb::Demo(args) => demo::run(&args),
         Verb::Generate(args) => generate::run(&args),
         Verb::DetachEngine { program, config } => {

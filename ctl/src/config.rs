@@ -1,6 +1,7 @@
 //! Text to a checked configuration of one node's daemon. Always: every problem is reported at
 //! once, an unknown key is a problem, and what is returned has been checked as a whole.
 
+pub mod cluster;
 mod problem;
 mod reader;
 

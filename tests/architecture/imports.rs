@@ -136,7 +136,7 @@ pub const ROOMS: &[Room] = &[
     Room { at: "ctl/exit", rooms: NOTHING, crates: NOTHING, pure: false },
     Room {
         at: "ctl/config",
-        rooms: May::Only(&["decide", "act::arbiter"]),
+        rooms: May::Only(&["decide", "act::arbiter", "act::resource::spec", "act::probe::spec"]),
         crates: May::Only(&["lockstep_engine", "serde", "toml"]),
         pure: false,
     },

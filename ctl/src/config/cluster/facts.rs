@@ -1,0 +1,278 @@
+//! A cluster as a flat list of facts, each with what it costs to change it. Always: every part of
+//! the model is taken apart by name, so that a new field can't be forgotten; two clusters with the
+//! same facts mean the same.
+
+mod groups;
+
+use super::changes::Effect;
+use super::{
+    ApiSpec, ArbiterSpec, Cluster, EtcdSpec, Host, Interconnect, Local, Paths, Volume, show_rate,
+    show_span,
+};
+use lockstep_engine::config::{ClientsConfig, LimitsConfig, SyncConfig};
+use lockstep_engine::limits::Times;
+use lockstep_engine::replica::settings::AckMode;
+use lockstep_engine::units::NodeId;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::Path;
+
+/// Names from the outside in, such as `volumes`, `orders`, `flows`.
+pub(super) type Key = Vec<String>;
+
+/// One fact.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Fact {
+    pub value: String,
+    pub added: Effect,
+    pub removed: Effect,
+    pub changed: Effect,
+}
+
+/// Facts below one key.
+struct Facts<'f> {
+    all: &'f mut BTreeMap<Key, Fact>,
+    at: Key,
+    effect: Effect,
+}
+
+impl Facts<'_> {
+    fn below(&mut self, names: &[&str], effect: Effect) -> Facts<'_> {
+        let mut at = self.at.clone();
+        at.extend(names.iter().map(|name| (*name).to_owned()));
+        Facts { all: self.all, at, effect }
+    }
+
+    fn put_with(&mut self, key: &str, value: impl Display, effect: &Effect) {
+        let mut at = self.at.clone();
+        at.push(key.to_owned());
+        let (added, removed, changed) = (effect.clone(), effect.clone(), effect.clone());
+        self.all.insert(at, Fact { value: value.to_string(), added, removed, changed });
+    }
+
+    fn put(&mut self, key: &str, value: impl Display) {
+        let effect = self.effect.clone();
+        self.put_with(key, value, &effect);
+    }
+
+    fn maybe(&mut self, key: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.put(key, value);
+        }
+    }
+
+    fn path(&mut self, key: &str, value: &Path) {
+        self.put(key, value.display());
+    }
+
+    fn maybe_path(&mut self, key: &str, value: Option<&Path>) {
+        self.maybe(key, value.map(Path::display));
+    }
+
+    fn list(&mut self, key: &str, values: impl IntoIterator<Item = impl Display>) {
+        let values: Vec<String> = values.into_iter().map(|value| value.to_string()).collect();
+        self.put(key, format!("[{}]", values.join(", ")));
+    }
+
+    /// That something is there at all.
+    fn there(&mut self, value: impl Display, added: Effect, removed: Effect) {
+        let changed = removed.clone();
+        let fact = Fact { value: value.to_string(), added, removed, changed };
+        self.all.insert(self.at.clone(), fact);
+    }
+}
+
+/// Everything that one node reads.
+pub(super) fn facts(cluster: &Cluster, node: NodeId) -> BTreeMap<Key, Fact> {
+    let local = cluster.local(node);
+    let mut all = BTreeMap::new();
+    let mut root = Facts { all: &mut all, at: Vec::new(), effect: Effect::Live };
+    whole(&mut root, local);
+    for volume in &local.volumes {
+        let link = super::view::link(local, cluster.local(node.peer()), volume);
+        self::volume(&mut root, local, volume);
+        let name = &volume.id.name;
+        let effect = Effect::EngineRestart(name.clone());
+        let mut at = root.below(&["volumes", name], effect);
+        at.maybe("link", link.map(|(listen, peer)| format!("{listen} to {peer}")));
+    }
+    all
+}
+
+fn whole(root: &mut Facts<'_>, local: &Local) {
+    let Local {
+        node: _,
+        cluster,
+        key_file,
+        observe_only,
+        hosts,
+        paths: Paths { config, run, state },
+        engine,
+        interconnects,
+        heartbeat,
+        arbiter,
+        volumes: _,
+        groups,
+        monitors,
+        times,
+        api,
+        events_kept,
+        lab_boot_id,
+    } = local;
+    let mut at = root.below(&["cluster"], Effect::Live);
+    at.put("name", &cluster.name);
+    at.put("observe_only", observe_only);
+    at.put_with("id", cluster.id, &Effect::ClusterStopped);
+    at.put_with("key_file", key_file.display(), &Effect::ClusterStopped);
+    for (name, Host { name: host, addresses }) in ["a", "b"].into_iter().zip(hosts) {
+        let mut at = root.below(&["nodes", name], Effect::Live);
+        at.put("name", host);
+        at.list("addresses", addresses);
+    }
+    let mut at = root.below(&["paths"], Effect::ClusterStopped);
+    at.put_with("config", config.display(), &Effect::Live);
+    at.path("run", run);
+    at.path("state", state);
+    let mut at = root.below(&["engine"], Effect::Live);
+    at.put("spawn", engine.spawn);
+    at.maybe_path("program", engine.program.as_deref());
+    for one in interconnects {
+        interconnect(root, one);
+    }
+    let mut at = root.below(&["heartbeat"], Effect::Live);
+    at.put("interval", show_span(heartbeat.interval));
+    at.put("port", heartbeat.port);
+    self::arbiter(root, arbiter);
+    self::times(root, times);
+    for group in groups {
+        groups::group(root, local, group);
+    }
+    for monitor in monitors.iter().filter(|monitor| !monitor.automatic) {
+        groups::monitor(root, local, monitor);
+    }
+    // The peer's address is a fact of the peer.
+    if let Some(ApiSpec { listen, peer: _, token_file }) = api {
+        let mut at = root.below(&["api"], Effect::Live);
+        at.put("listen", listen);
+        at.path("token_file", token_file);
+    }
+    root.below(&["events"], Effect::Live).put("keep", events_kept);
+    root.below(&["lab"], Effect::ClusterStopped).maybe("boot_id", lab_boot_id.as_ref());
+}
+
+fn interconnect(root: &mut Facts<'_>, one: &Interconnect) {
+    let Interconnect { name, priority, address, reach, mirror } = one;
+    let mut at = root.below(&["interconnects", name], Effect::Live);
+    at.there(address, Effect::Live, Effect::Live);
+    at.put("priority", priority);
+    at.put("address", address);
+    at.maybe("reach", reach.as_ref());
+    at.put("mirror", mirror);
+}
+
+/// Two arbiters would let both nodes win: nothing may run while it changes.
+fn arbiter(root: &mut Facts<'_>, arbiter: &ArbiterSpec) {
+    let mut at = root.below(&["arbiter"], Effect::ClusterStopped);
+    match arbiter {
+        ArbiterSpec::Directory(path) => {
+            at.put("type", "directory");
+            at.path("directory", path);
+        }
+        ArbiterSpec::None { probe } => {
+            at.put("type", "none");
+            at.put("probe", probe);
+        }
+        ArbiterSpec::Etcd(etcd) => {
+            let EtcdSpec { endpoints, prefix, ca_file, cert_file, key_file, credentials_file } =
+                etcd;
+            at.put("type", "etcd");
+            at.list("endpoints", endpoints);
+            at.put("prefix", prefix);
+            at.maybe_path("ca_file", ca_file.as_deref());
+            at.maybe_path("cert_file", cert_file.as_deref());
+            at.maybe_path("key_file", key_file.as_deref());
+            at.maybe_path("credentials_file", credentials_file.as_deref());
+        }
+    }
+}
+
+/// One node with old and one with new times could break what the inequalities promise.
+fn times(root: &mut Facts<'_>, times: &Times) {
+    let Times {
+        ping,
+        link_dead,
+        grace,
+        arbiter_attempt,
+        lease,
+        fence,
+        heartbeat_timeout,
+        margin,
+        suspend_max,
+        ack_timeout,
+        life_interval,
+        hello,
+        sync_stall,
+    } = times;
+    let mut at = root.below(&["heartbeat"], Effect::ClusterStopped);
+    at.put("timeout", show_span(*heartbeat_timeout));
+    let mut at = root.below(&["times"], Effect::ClusterStopped);
+    let never = "never".to_owned();
+    at.put("suspend_max", suspend_max.map_or(never, show_span));
+    let rest = [
+        ("ping", ping),
+        ("link_dead", link_dead),
+        ("grace", grace),
+        ("arbiter_attempt", arbiter_attempt),
+        ("lease", lease),
+        ("fence", fence),
+        ("margin", margin),
+        ("ack_timeout", ack_timeout),
+        ("life_interval", life_interval),
+        ("hello", hello),
+        ("sync_stall", sync_stall),
+    ];
+    for (key, span) in rest {
+        at.put(key, show_span(*span));
+    }
+}
+
+fn volume(root: &mut Facts<'_>, local: &Local, volume: &Volume) {
+    let Volume {
+        id,
+        data,
+        cluster_partition,
+        device,
+        port,
+        interconnect,
+        clients: ClientsConfig { unix, tcp },
+        flows,
+        ack,
+        intent_idle,
+        resync: SyncConfig { digests, window, rate_max },
+        limits: LimitsConfig { intent_regions, connections, lock_memory, poll },
+    } = volume;
+    let holder = local.groups.iter().find(|group| group.settings.volumes.contains(&id.id));
+    let group = holder.map_or(&id.name, |group| &group.settings.name).clone();
+    let name = &id.name;
+    let mut at = root.below(&["volumes", name], Effect::EngineRestart(name.clone()));
+    at.there(id.id, Effect::Live, Effect::GroupStopped(group.clone()));
+    at.path("data", data);
+    at.path("cluster_partition", cluster_partition);
+    if let Some(device) = device {
+        at.put_with("device", device.display(), &Effect::GroupRestart(group));
+    }
+    at.put("port", port);
+    at.put("interconnect", interconnect);
+    at.maybe_path("unix", unix.as_deref());
+    at.list("tcp", tcp);
+    at.put("flows", flows);
+    at.put("ack", if *ack == AckMode::Written { "written" } else { "received" });
+    at.put("intent_idle", show_span(*intent_idle));
+    at.put("resync_digests", digests);
+    at.put("resync_window", window);
+    at.maybe("resync_rate_max", rate_max.map(show_rate));
+    at.put_with("intent_regions", intent_regions, &Effect::Format(name.clone()));
+    at.put("connections", connections);
+    at.put("lock_memory", lock_memory);
+    at.put("poll", show_span(*poll));
+}
