@@ -1,0 +1,333 @@
+//! Where the programs of a resource live, so that everything that they leave behind can be killed
+//! at once: a control group of its own. Always: what is started in a cage stays in it, whatever it
+//! forks, and a daemon that starts again finds the same cage. On a host where control groups can't
+//! be made, the programs carry a mark in their environment and are found by it, by their process
+//! group and by their ancestors; a program that erases all three escapes, which is logged.
+
+use super::{Context, file_name};
+use crate::act::{clock, work};
+use lockstep_engine::units::{Span, Tick};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Folder of all cages below the top of the control groups. Not below the daemon's own group:
+/// the service manager would kill what is there when the daemon stops.
+const TOP: &str = "lockstep";
+/// Variable that marks programs where there are no control groups.
+pub const MARK: &str = "LOCKSTEP_CAGE";
+/// How often it is looked whether marked programs are gone: nothing tells of it.
+const LOOK: Span = Span::millis(20);
+
+/// One verb of a resource, or the whole resource.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cage {
+    /// Folder in the control group file system.
+    group: Option<PathBuf>,
+    /// Value of the mark; marks of verbs begin with that of their resource.
+    mark: String,
+}
+
+impl Cage {
+    /// The cage of everything that `context` started.
+    pub fn of(context: &Context) -> Cage {
+        let digest = Sha256::digest(context.runtime_dir.as_os_str().as_bytes());
+        let daemon: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let path = [
+            format!("{}-{daemon}", file_name(&context.node)),
+            file_name(&context.group),
+            file_name(&context.resource),
+        ]
+        .join("/");
+        let group = unified().map(|top| top.join(TOP).join(&path));
+        Cage { group, mark: format!("{path}/") }
+    }
+
+    /// The part of it for one verb.
+    pub fn part(&self, verb: &str) -> Cage {
+        let group = self.group.as_ref().map(|group| group.join(verb));
+        Cage { group, mark: format!("{}{verb}/", self.mark) }
+    }
+
+    /// Makes it. Returns the file through which a process enters, when there is one.
+    pub fn make(&self) -> Option<PathBuf> {
+        let group = self.group.as_ref()?;
+        match fs::create_dir_all(group) {
+            Ok(()) => Some(group.join("cgroup.procs")),
+            Err(cause) => {
+                tracing::warn!(
+                    group = %group.display(), %cause,
+                    "no control group: programs are followed by a mark in their environment"
+                );
+                None
+            }
+        }
+    }
+
+    /// Value of the mark that its programs must carry.
+    pub fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    fn existing(&self) -> Option<&Path> {
+        self.group.as_deref().filter(|group| group.exists())
+    }
+
+    /// Processes in it.
+    pub fn members(&self) -> Vec<u32> {
+        let mut found = Vec::new();
+        match self.existing() {
+            Some(group) => collect(group, &mut found),
+            None => found.extend(marked(&self.mark)),
+        }
+        found
+    }
+
+    /// Sends SIGKILL to everything in it. Returns at once.
+    pub fn kill(&self) {
+        if let Some(group) = self.existing() {
+            match fs::write(group.join("cgroup.kill"), "1") {
+                Ok(()) => return,
+                // A kernel before 5.14, or the group has just gone.
+                Err(cause) => tracing::debug!(%cause, "no cgroup.kill; one by one"),
+            }
+        }
+        self.signal(Signal::KILL);
+    }
+
+    /// Sends `signal` to each process in it.
+    pub fn signal(&self, signal: Signal) {
+        for pid in self.members() {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            if let Some(pid) = pid
+                && let Err(cause) = kill_process(pid, signal)
+            {
+                tracing::debug!(?pid, ?signal, %cause, "it ended by itself");
+            }
+        }
+    }
+
+    /// Kills until nothing is left in it. `false` at the deadline.
+    pub async fn clear(&self, deadline: Tick) -> bool {
+        loop {
+            let cage = self.clone();
+            if work::run("kill", deadline, move || cage.kill()).await.is_err() {
+                return false;
+            }
+            // What was forked while processes were killed one by one needs another round.
+            let round = clock::now().after(Span(LOOK.0 * 5));
+            if self.emptied(round.min(deadline)).await {
+                return true;
+            }
+            if clock::now() >= deadline {
+                return false;
+            }
+        }
+    }
+
+    /// Waits until nothing is in it. `false` at the deadline.
+    pub async fn emptied(&self, deadline: Tick) -> bool {
+        let Some(group) = self.existing() else {
+            while !self.members().is_empty() {
+                if clock::now() >= deadline {
+                    return false;
+                }
+                tokio::time::sleep(clock::until(clock::now().after(LOOK).min(deadline))).await;
+            }
+            return true;
+        };
+        let events = group.join("cgroup.events");
+        match work::run("kill", deadline, move || wait_empty(&events, deadline)).await {
+            Ok(Ok(empty)) => empty,
+            // The group has gone, which it can only when it is empty.
+            Ok(Err(cause)) => {
+                tracing::debug!(%cause, "control group");
+                self.members().is_empty()
+            }
+            Err(cause) => {
+                tracing::debug!(%cause, "control group");
+                false
+            }
+        }
+    }
+
+    /// Removes the empty folders.
+    pub fn remove(&self) {
+        if let Some(group) = self.existing() {
+            prune(group);
+        }
+    }
+}
+
+/// Sends SIGKILL to everything in the control group at `path` from the top.
+///
+/// # Errors
+/// It has gone, or this host has no control groups of the second version.
+pub fn kill_group(path: &str) -> io::Result<()> {
+    let top = unified().ok_or(io::ErrorKind::NotFound)?;
+    fs::write(top.join(path.trim().trim_start_matches('/')).join("cgroup.kill"), "1")
+}
+
+/// Where control groups of the second version are mounted.
+fn unified() -> Option<PathBuf> {
+    let mounts = super::mounts::read().ok()?;
+    mounts.into_iter().find(|mount| mount.kind == "cgroup2").map(|mount| mount.at)
+}
+
+fn collect(group: &Path, found: &mut Vec<u32>) {
+    if let Ok(text) = fs::read_to_string(group.join("cgroup.procs")) {
+        found.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
+    }
+    for below in folders(group) {
+        collect(&below, found);
+    }
+}
+
+fn prune(group: &Path) {
+    for below in folders(group) {
+        prune(&below);
+    }
+    if let Err(cause) = fs::remove_dir(group) {
+        tracing::debug!(group = %group.display(), %cause, "control group stays");
+    }
+}
+
+fn folders(group: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(group) else { return Vec::new() };
+    let entries = entries.filter_map(Result::ok);
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.map(|entry| entry.path()).collect()
+}
+
+/// Waits until the group and those below it are empty: the kernel tells of each change.
+fn wait_empty(events: &Path, deadline: Tick) -> io::Result<bool> {
+    let file = File::open(events)?;
+    loop {
+        let mut bytes = [0; 256];
+        let length = file.read_at(&mut bytes, 0)?;
+        let text = String::from_utf8_lossy(&bytes[..length]);
+        if text.lines().any(|line| line == "populated 0") {
+            return Ok(true);
+        }
+        let left = clock::until(deadline);
+        if left.is_zero() {
+            return Ok(false);
+        }
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        let mut changes = [PollFd::new(&file, PollFlags::PRI)];
+        match poll(&mut changes, Some(&left)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(cause) => return Err(cause.into()),
+        }
+    }
+}
+
+/// A process as far as kinship goes.
+struct Process {
+    pid: u32,
+    parent: u32,
+    group: u32,
+    marked: bool,
+}
+
+/// Processes with a mark that begins with `mark`, those of their process groups, and their
+/// descendants.
+fn marked(mark: &str) -> BTreeSet<u32> {
+    let processes: Vec<Process> = pids().filter_map(|pid| process(pid, mark)).collect();
+    let own = std::process::id();
+    let mut found: BTreeSet<u32> =
+        processes.iter().filter(|one| one.marked).map(|one| one.pid).collect();
+    loop {
+        let groups: BTreeSet<u32> = processes
+            .iter()
+            .filter(|one| found.contains(&one.pid) && found.contains(&one.group))
+            .map(|one| one.group)
+            .collect();
+        let kin: Vec<u32> = processes
+            .iter()
+            .filter(|one| one.pid != own && one.pid != 1 && !found.contains(&one.pid))
+            .filter(|one| found.contains(&one.parent) || groups.contains(&one.group))
+            .map(|one| one.pid)
+            .collect();
+        if kin.is_empty() {
+            found.remove(&own);
+            return found;
+        }
+        found.extend(kin);
+    }
+}
+
+/// Process ids that are there.
+pub fn pids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn process(pid: u32, mark: &str) -> Option<Process> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace();
+    if matches!(fields.next(), Some("Z" | "X")) {
+        return None;
+    }
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    let wanted = format!("{MARK}={mark}");
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let marked = environment.split(|b| *b == 0).any(|one| one.starts_with(wanted.as_bytes()));
+    Some(Process { pid, parent, group, marked })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    fn cage(name: &str, group: Option<PathBuf>) -> Cage {
+        Cage { group, mark: format!("test-{}-{name}/", std::process::id()) }
+    }
+
+    #[tokio::test]
+    async fn without_control_groups_marked_programs_and_their_kin_are_killed() {
+        let cage = cage("kin", None);
+        // The inner shell loses the mark, but neither its parent nor its process group.
+        let script = format!("env -u {MARK} sh -c 'sleep 60 & sleep 60' & sleep 60");
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", &script])
+            .env(MARK, cage.part("run").mark())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        while cage.members().len() < 4 {
+            tokio::time::sleep(clock::until(clock::now().after(LOOK))).await;
+        }
+        let reaper = std::thread::spawn(move || child.wait());
+        assert!(cage.clear(clock::now().after(Span::millis(10_000))).await);
+        assert!(cage.members().is_empty());
+        assert!(!reaper.join().unwrap().unwrap().success());
+    }
+
+    #[test]
+    fn a_cage_of_another_daemon_is_another_one() {
+        let mut context = Context {
+            node: "a".to_owned(),
+            group: "g".to_owned(),
+            resource: "r".to_owned(),
+            event: String::new(),
+            runtime_dir: "/run/one".into(),
+            state_dir: "/var/one".into(),
+        };
+        let one = Cage::of(&context);
+        assert_eq!(one, Cage::of(&context));
+        context.runtime_dir = "/run/two".into();
+        assert_ne!(one, Cage::of(&context));
+        assert!(one.part("stop").mark().starts_with(one.mark()));
+    }
+}
