@@ -131,6 +131,6 @@ impl Group {
     pub(in crate::decide) fn ending_by_leave(&self, around: &Around) -> Ending {
         let on = self.settings.failover_auto && !self.held_down && !self.stopped;
         let passes = on && self.can_pass(around).is_ok();
-        if passes && around.part != Part::Suspended { Ending::Move } else { Ending::Stop }
+        if passes && around.part != Part::Suspended { Ending::FailOver } else { Ending::Stop }
     }
 }

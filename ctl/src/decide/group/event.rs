@@ -135,6 +135,8 @@ pub struct PeerGroup {
     pub state: super::State,
     /// An operator has stopped it.
     pub stopped: bool,
+    /// The cluster service was stopped there for all, without passing it on.
+    pub held_down: bool,
     /// It would not come up there: it failed, or arbitration refuses.
     pub barred: bool,
 }

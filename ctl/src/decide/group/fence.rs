@@ -2,7 +2,7 @@
 //! Always: kills go out in the turn in which the loss is seen; what is not confirmed within FENCE
 //! leads to the final action.
 
-use super::event::{Act, Around, Engines, Loss, Note, Refused, Step};
+use super::event::{Act, Around, Engines, Loss, Note, Part, Refused, Step};
 use super::state::{Power, State};
 use super::{ENGINE_PATIENCE, Group};
 use lockstep_engine::units::Tick;
@@ -18,7 +18,9 @@ impl Group {
         }
         // The engine stays away: the peer can't take over while this node is heard, so it is given
         // up, if there is somebody to have it.
-        let Some(since) = self.engines_away_since.filter(|_| around.both && around.peer_takes)
+        let Some(since) = self
+            .engines_away_since
+            .filter(|_| around.both && around.peer_takes && around.part == Part::Takes)
         else {
             return;
         };

@@ -250,6 +250,11 @@ impl Group {
             self.resources.iter_mut().for_each(|resource| resource.failovers = 0);
             self.stopped = false;
         }
+        let halted = around.peer.is_some_and(|peer| peer.stopped) && ownerless;
+        if halted && self.state == State::Down && self.asked.is_none() {
+            // Both nodes know what an operator wants: it outlives the one that was asked.
+            self.stopped = true;
+        }
         let key = (around.version, around.evidence, around.peer_takes);
         if key != self.claim_key {
             self.claim_key = key;

@@ -227,8 +227,17 @@ impl Group {
         }
         let lost = self.loss(around);
         let sure = known || around.fenced || around.owner == Some(self.node.peer());
-        if let (Some(why), true) = (lost, sure || now >= over_at) {
+        // What is found on must go at once; what nobody has told of yet, when FENCE is over.
+        let found = self
+            .ours()
+            .any(|index| matches!(self.resources[index].power, Power::On | Power::HalfOn));
+        let told_at = self.entered.after(self.times.fence);
+        let told = checked || found || now >= told_at;
+        if let (Some(why), true) = (lost, (sure && told) || now >= over_at) {
             return self.lose(why, now);
+        }
+        if sure && now < told_at {
+            self.wake_at(told_at);
         }
         if now < over_at {
             self.wake_at(over_at);

@@ -43,7 +43,7 @@ impl Group {
         self.answer(Err(Refused::Lost));
         let unwanted = self.stopped || self.barred || self.held_down;
         let may = self.settings.startup_auto && around.part == Part::Takes && !unwanted;
-        let halted = around.peer.is_some_and(|peer| peer.stopped);
+        let halted = around.peer.is_some_and(|peer| peer.stopped || peer.held_down);
         if !may || halted || !around.listened || around.engines == Engines::Away {
             return;
         }
@@ -63,7 +63,7 @@ impl Group {
         let there = around.engines != Engines::Away;
         if there && !around.fenced && self.is_time(now) {
             self.ending = match self.ending_by_leave(around) {
-                Ending::Move if around.engines == Engines::Serving => Ending::Move,
+                Ending::FailOver if around.engines == Engines::Serving => Ending::FailOver,
                 _ => Ending::Stop,
             };
             self.pass(around, now);

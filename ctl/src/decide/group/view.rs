@@ -123,7 +123,8 @@ impl Group {
     pub fn peer_group(&self) -> PeerGroup {
         PeerGroup {
             state: self.state,
-            stopped: self.stopped || self.held_down,
+            stopped: self.stopped,
+            held_down: self.held_down,
             barred: self.barred || self.is_unfit(),
         }
     }

@@ -1,6 +1,6 @@
 //! The recovery chain: which link an error uses next.
 
-use super::{Context, Link, Monitor, Note, Phase, SCRIPT_MAX, Step};
+use super::{Context, Link, Monitor, Note, Phase, SCRIPT_MAX, Step, TOLD_AFTER};
 use crate::decide::settings::FinalAction;
 use lockstep_engine::units::Tick;
 
@@ -54,6 +54,12 @@ impl Monitor {
             }
             Link::Final(action) if !context.other_healthy && !recovery.fences => {
                 return self.tell(Note::Suppressed(action));
+            }
+            Link::Final(_) if !recovery.fences && now < self.since.after(TOLD_AFTER) => {
+                if let Phase::Waiting { at } = self.phase {
+                    self.phase = Phase::Waiting { at: at.min(self.since.after(TOLD_AFTER)) };
+                }
+                return;
             }
             Link::Final(action) => {
                 self.used.final_action = true;

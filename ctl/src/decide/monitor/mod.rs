@@ -20,6 +20,10 @@ const REPORT_SLACK: Span = Span::millis(1_000);
 /// A script of a recovery chain may take this long.
 pub const SCRIPT_MAX: Span = Span::millis(60_000);
 
+/// An error is this old before a final action: by then each node has heard what the other thinks
+/// of itself, so that two with the same error do not stop each other. One that fences waits not.
+pub const TOLD_AFTER: Span = Span::millis(1_500);
+
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -33,6 +37,8 @@ pub enum Event {
     Resume,
     /// Fails on purpose (true) for a rehearsal, or no longer.
     Fail(bool),
+    /// An operator has started the cluster service: the chain begins anew.
+    Reset,
     /// The deadline has come, or the context may have changed.
     Wake,
 }
@@ -155,6 +161,8 @@ pub struct Monitor {
     recovering: bool,
     suspended: bool,
     dummy: bool,
+    /// Since when the health is what it is.
+    since: Tick,
     told: Option<Note>,
     steps: VecDeque<Step>,
     last_step: u64,
@@ -173,6 +181,7 @@ impl Monitor {
             recovering: false,
             suspended: false,
             dummy: false,
+            since: Tick(0),
             told: None,
             steps: VecDeque::new(),
             last_step: 0,
@@ -191,6 +200,7 @@ impl Monitor {
             Event::Suspend => self.suspended = true,
             Event::Resume => self.suspended = false,
             Event::Fail(on) => self.dummy = on,
+            Event::Reset => self.used = Used::default(),
             Event::Wake => {}
         }
         self.settle(context, now);
@@ -223,7 +233,7 @@ impl Monitor {
             self.phase = Phase::Idle;
             self.bad = 0;
             if self.health != Health::Unknown {
-                self.become_(Health::Unknown, None);
+                self.become_(Health::Unknown, None, now);
             }
             return;
         }
@@ -289,9 +299,11 @@ impl Monitor {
                 self.bad = 0;
                 self.used = Used::default();
                 self.told = None;
-                self.become_(Health::Fine, None);
+                self.become_(Health::Fine, None, now);
             }
-            Found::Worth(why) | Found::NoAnswer(why) => self.become_(Health::Warning, Some(why)),
+            Found::Worth(why) | Found::NoAnswer(why) => {
+                self.become_(Health::Warning, Some(why), now)
+            }
             Found::Wrong(why) => {
                 self.bad = self.bad.saturating_add(1);
                 if self.bad <= self.settings.retries {
@@ -299,19 +311,20 @@ impl Monitor {
                         Health::Error => Health::Error,
                         _ => Health::Doubtful,
                     };
-                    return self.become_(health, Some(why));
+                    return self.become_(health, Some(why), now);
                 }
-                self.become_(Health::Error, Some(why));
+                self.become_(Health::Error, Some(why), now);
                 self.escalate(context, now);
             }
         }
     }
 
-    fn become_(&mut self, health: Health, cause: Option<String>) {
+    fn become_(&mut self, health: Health, cause: Option<String>, now: Tick) {
         let changed = self.health != health;
         self.health = health;
         self.cause.clone_from(&cause);
         if changed {
+            self.since = now;
             self.steps.push_back(Step::Note(Note::Health { health, cause }));
         }
     }

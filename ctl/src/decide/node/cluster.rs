@@ -7,6 +7,7 @@ use super::event::{ClusterVerb, HostAction, Note, Refused, Step};
 use super::{HOST_MAX, LEAVE_SLACK, Leaving, Node};
 use crate::decide::event::RequestId;
 use crate::decide::group::{Order, Part, State};
+use crate::decide::monitor;
 use crate::decide::settings::{FinalAction, GroupIndex};
 use lockstep_engine::units::{Span, Tick};
 
@@ -23,6 +24,10 @@ impl Node {
                 self.doomed = false;
                 self.takes(Part::Takes);
                 self.order_all(Order::Join, now);
+                for index in 0..self.monitors.len() {
+                    let context = self.context(index, now);
+                    self.monitors[index].handle(monitor::Event::Reset, &context, now);
+                }
             }
             ClusterVerb::Resume => self.takes(Part::Takes),
             ClusterVerb::Suspend => self.takes(Part::Suspended),

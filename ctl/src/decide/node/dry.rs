@@ -79,7 +79,7 @@ impl Node {
                     }
                     let around = self.around(index, now);
                     let ending = part.group.ending_by_leave(&around);
-                    let moves = hand_over && ending == Ending::Move;
+                    let moves = hand_over && ending == Ending::FailOver;
                     self.falls(index, if moves { "move" } else { "stop" }, moves, steps);
                 }
             }

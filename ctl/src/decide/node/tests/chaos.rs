@@ -2,8 +2,10 @@
 //! then everything heals. The world checks after each event; in the end the group is online on
 //! exactly one node, with both as members.
 
+use super::monitors::{of_app, of_node};
 use super::world::*;
 use crate::decide::group::{GroupVerb, State};
+use crate::decide::monitor::Found;
 use crate::decide::node::{ClusterVerb, Verb};
 use lockstep_engine::units::{Members, NodeId};
 
@@ -38,7 +40,7 @@ fn upset(world: &mut World, dice: &mut Dice) {
     let index = usize::from(node == B);
     let resource = dice.pick(&ALL);
     let alive = world.host(node).up;
-    match dice.roll(24) {
+    match dice.roll(28) {
         0 => world.link = false,
         1 | 2 => world.link = true,
         3 => world.beats = false,
@@ -62,6 +64,13 @@ fn upset(world: &mut World, dice: &mut Dice) {
         20 => drop(world.ask_group(node, GroupVerb::Stop)),
         21 => drop(world.ask_group(node, GroupVerb::Start { without_peer: false })),
         22 => {
+            let monitor = usize::try_from(dice.roll(2)).unwrap();
+            let found = [Found::Wrong("w".to_owned()), Found::NoAnswer("n".to_owned())];
+            let which = usize::try_from(dice.roll(2)).unwrap();
+            world.host(node).found[monitor] = found[which].clone();
+        }
+        23 | 24 => world.host(node).found.iter_mut().for_each(|found| *found = Found::Fine),
+        25 => {
             let cluster = [
                 ClusterVerb::Stop { hand_over: true },
                 ClusterVerb::Stop { hand_over: false },
@@ -85,6 +94,7 @@ fn heal(world: &mut World) {
     world.reach = [true; 2];
     for node in [A, B] {
         world.host(node).fault.iter_mut().for_each(|fault| *fault = Fault::None);
+        world.host(node).found.iter_mut().for_each(|found| *found = Found::Fine);
         revive(world, node);
         revive(world, node);
         world.ask(node, Verb::Cluster(ClusterVerb::Start));
@@ -124,7 +134,7 @@ fn never_online_twice_and_always_online_once_after_healing() {
         let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut settings = group();
         settings.failback_auto = dice.roll(3) == 0;
-        let mut world = World::up(settings, Vec::new());
+        let mut world = World::up(settings, vec![of_app(), of_node()]);
         for _ in 0..2 {
             for _ in 0..dice.roll(25) {
                 upset(&mut world, &mut dice);

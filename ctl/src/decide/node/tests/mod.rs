@@ -3,5 +3,6 @@
 mod chaos;
 mod dry;
 mod monitors;
+mod several;
 mod stories;
 mod world;

@@ -164,18 +164,42 @@ fn a_daemon_that_restarts_goes_on_from_what_is_there() {
 }
 
 #[test]
-fn a_daemon_that_starts_beside_the_owner_kills_what_it_finds() {
+fn a_daemon_that_starts_beside_the_owner_takes_down_what_it_finds() {
+    let mut world = up();
+    world.daemon_dies(B);
+    world.host(B).on[FS.0] = true;
+    world.daemon_starts(B);
+    world.run(2_000);
+    assert_eq!((world.state(B), world.on(B)), (State::Down, vec![]));
+    assert_eq!(world.acts_of(B).last(), Some(&(Act::Stop, FS)));
+    assert_eq!(world.state(A), State::Up);
+}
+
+#[test]
+fn a_daemon_that_can_find_nothing_out_kills_after_the_lease() {
     let mut world = up();
     world.daemon_dies(A);
-    world.run(100);
-    world.host_dies(B);
-    world.host_boots(B);
-    world.run(3_000);
-    world.host(A).on = vec![false; 4];
     world.engine_dies(A);
-    world.run(20_000);
-    assert_eq!(world.state(B), State::Down, "B holds no mark, so it does not take over");
-    assert_eq!(world.owner(), Some(A));
+    world.reach = [false; 2];
+    world.daemon_starts(A);
+    world.run(3_000);
+    assert_eq!(world.on(A), ALL, "a lease may still be good");
+    world.run(3_000);
+    assert_eq!(world.on(A), []);
+}
+
+#[test]
+fn a_restarted_engine_has_no_time_left_when_the_lease_ends() {
+    let mut world = up();
+    world.engine_dies(A);
+    world.run(100);
+    world.engine_starts(A);
+    world.link = false;
+    world.beats = false;
+    world.reach = [false, true];
+    world.host(A).engine.link = lockstep_engine::units::LinkState::Down;
+    world.run_until(20_000, |world| world.state(B) == State::Up);
+    assert_eq!(world.on(A), []);
 }
 
 #[test]
@@ -326,6 +350,34 @@ fn a_stopped_group_stays_down_over_a_restart_of_both_daemons() {
     assert_eq!((world.answer(request), world.state(B)), (Some(Ok(())), State::Up));
     world.run(5_000);
     assert!(!world.node(A).view(world.now()).groups[0].group.stopped);
+}
+
+#[test]
+fn a_stopped_group_stays_down_when_the_node_that_stopped_it_dies() {
+    let mut world = up();
+    world.ask_group(A, GroupVerb::Stop);
+    world.run(2_000);
+    world.host_dies(A);
+    world.run(60_000);
+    assert_eq!((world.owner(), world.on(B)), (None, vec![]));
+    world.host_boots(A);
+    world.run(30_000);
+    assert_eq!(world.owner(), None, "A hears of it from B");
+    let request = world.ask_group(A, START);
+    world.run(2_000);
+    assert_eq!((world.answer(request), world.state(A)), (Some(Ok(())), State::Up));
+    world.run(2_000);
+    assert!(!world.node(B).view(world.now()).groups[0].group.stopped);
+}
+
+#[test]
+fn a_cluster_stop_without_arbiter_releases() {
+    let mut world = up();
+    world.reach = [false, true];
+    let request = world.ask(A, STOP_CLUSTER);
+    world.run(30_000);
+    assert_eq!((world.answer(request), world.state(B)), (Some(Ok(())), State::Up));
+    assert_eq!(world.on(A), []);
 }
 
 #[test]
