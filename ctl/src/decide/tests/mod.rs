@@ -7,5 +7,5 @@ mod lease;
 mod mutants;
 mod race;
 mod takeover;
-mod toy;
+pub(in crate::decide) mod toy;
 mod verbs;
