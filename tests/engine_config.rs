@@ -51,6 +51,8 @@ fn the_canonical_text_parses_to_the_same_and_has_one_digest() {
     full.clients.tcp = vec!["[::1]:10809".parse().expect("address")];
     full.times.suspend_max = None;
     full.sync.rate_max = Some(250 << 20);
+    full.sync.rate_floor = 20 << 20;
+    full.sync.delay_target = Span::millis(3);
     full.ack = AckMode::Received;
     full.intent_idle = Span::millis(777);
     for config in [EngineConfig::parse(SMALL).expect("sound"), full] {

@@ -4,6 +4,7 @@
 use harness::sim::seed::{self, Ending, Outcome};
 use harness::sim::world::SAID;
 use lockstep_engine::limits::Times;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::sync::Mutex;
@@ -12,6 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// Seeds unless the environment says otherwise; `scripts/test` runs more.
 const SEEDS: u64 = 200;
 const THREADS: u64 = 2;
+/// Seeds of one ending that are named.
+const SHOWN: usize = 6;
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
@@ -41,6 +44,7 @@ fn attempt(seed: u64, trace: bool) -> Outcome {
             faults: 0,
             violation: Some(format!("panic: {text}")),
             ending: Ending::Equal,
+            cause: None,
             trace: SAID.with(std::cell::RefCell::take),
         }
     })
@@ -54,7 +58,7 @@ fn seeds_hold_every_property() {
     assert!(Times::DEFAULT.hold());
     println!("sim: seeds {first}..{}, at {}", first + count, commit());
     let (next, operations, faults) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let (forced, lost) = (AtomicU64::new(0), AtomicU64::new(0));
+    let endings = Mutex::new(BTreeMap::<(&str, String), Vec<u64>>::new());
     let failed = Mutex::new(Vec::new());
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -68,10 +72,19 @@ fn seeds_hold_every_property() {
                     let outcome = attempt(first + index, trace);
                     operations.fetch_add(outcome.operations, Ordering::Relaxed);
                     faults.fetch_add(outcome.faults, Ordering::Relaxed);
-                    match outcome.ending {
-                        Ending::Equal => {}
-                        Ending::Forced => drop(forced.fetch_add(1, Ordering::Relaxed)),
-                        Ending::Lost => drop(lost.fetch_add(1, Ordering::Relaxed)),
+                    let kind = match outcome.ending {
+                        Ending::Equal => None,
+                        Ending::Forced => Some("an operator's force"),
+                        Ending::Lost => Some("every copy lost"),
+                    };
+                    if let Some(kind) = kind {
+                        let cause = outcome.cause.clone().unwrap_or_default();
+                        endings
+                            .lock()
+                            .unwrap()
+                            .entry((kind, cause))
+                            .or_default()
+                            .push(first + index);
                     }
                     if outcome.violation.is_some() || trace {
                         failed.lock().unwrap().push((first + index, outcome));
@@ -93,12 +106,12 @@ fn seeds_hold_every_property() {
             );
         }
     }
-    println!(
-        "sim: {} seeds ended with the last copy lost to disk faults on every member, {} with an \
-         operator's force after such faults",
-        lost.into_inner(),
-        forced.into_inner()
-    );
+    for ((kind, cause), mut seeds) in endings.into_inner().unwrap() {
+        seeds.sort_unstable();
+        let some: Vec<String> = seeds.iter().take(SHOWN).map(u64::to_string).collect();
+        let count = seeds.len();
+        println!("sim: {count} seeds ended with {kind}: {cause} ({} ...)", some.join(", "));
+    }
     println!(
         "sim: {count} seeds, {} operations, {} faults, {violations} violations",
         operations.into_inner(),

@@ -54,8 +54,8 @@ fn every_frame_has_its_golden_bytes() {
     let acks = [(7, Status::Ok), (u64::MAX, Status::IoError), (9, Status::Ok)];
     encode_acks(SESSION, Epoch(4), 3, &acks, &mut raw);
     lines.push(("Acks.3".to_string(), raw));
-    let head = "# Frames of link protocol version 1: header and body, without payload.";
-    golden("wire_v1_frames.txt", head, &lines);
+    let head = "# Frames of link protocol version 2: header and body, without payload.";
+    golden("wire_v2_frames.txt", head, &lines);
 }
 
 #[test]
@@ -70,13 +70,13 @@ fn every_greeting_message_has_its_golden_bytes() {
     }
     lines.push(("refusal.proof".to_string(), refusal(Refused::Proof).to_vec()));
     lines.push(("refusal.busy".to_string(), refusal(Refused::Busy).to_vec()));
-    let head = "# Greeting of link protocol version 1, key 42 x 32, randoms d1 x 32 and ac x 32.";
-    golden("wire_v1_greeting.txt", head, &lines);
+    let head = "# Greeting of link protocol version 2, key 42 x 32, randoms d1 x 32 and ac x 32.";
+    golden("wire_v2_greeting.txt", head, &lines);
 }
 
 #[test]
 fn the_ledger_ends_with_the_version_that_the_vectors_are_of() {
-    assert_eq!((VERSION, LEDGER.len()), (1, 1), "a new version needs vectors of its own");
+    assert_eq!((VERSION, LEDGER.len()), (2, 2), "a new version needs vectors of its own");
 }
 
 /// The one message in `raw`, which is a whole frame without its payload.

@@ -6,7 +6,7 @@
 mod reader;
 mod render;
 
-use crate::limits::{FLOWS_MAX, SYNC_OPS_MAX, Times};
+use crate::limits::{FLOWS_MAX, SYNC_DELAY_TARGET, SYNC_OPS_MAX, SYNC_RATE_FLOOR, Times};
 use crate::replica::settings::AckMode;
 use crate::units::{ClusterId, GroupId, NodeId, Span, VolumeId};
 use std::fmt;
@@ -86,6 +86,10 @@ pub struct SyncConfig {
     pub window: usize,
     /// Bytes a second at most; `None` is no cap.
     pub rate_max: Option<u64>,
+    /// Bytes a second whatever clients feel, up to `rate_max`.
+    pub rate_floor: u64,
+    /// What client requests may take on average beside a resync.
+    pub delay_target: Span,
 }
 
 /// Bounds.
@@ -274,7 +278,13 @@ impl EngineConfig {
 
 impl Default for SyncConfig {
     fn default() -> SyncConfig {
-        SyncConfig { digests: true, window: SYNC_OPS_MAX, rate_max: None }
+        SyncConfig {
+            digests: true,
+            window: SYNC_OPS_MAX,
+            rate_max: None,
+            rate_floor: SYNC_RATE_FLOOR,
+            delay_target: SYNC_DELAY_TARGET,
+        }
     }
 }
 

@@ -21,6 +21,11 @@ pub const CLIENT_OPS_MAX: usize = 512;
 /// Bytes of client write payload held at once.
 pub const CLIENT_BYTES_MAX: usize = 64 << 20;
 
+/// One in so many of the client pieces and slots is kept for the connections, a part for each: of
+/// 224 large slots 112, which is 7 for each of 16 connections and 1 for each of 64. The rest is for
+/// whoever comes, as long as it has drawn no more than it leaves.
+pub const CLIENT_PART_DIVISOR: usize = 2;
+
 /// Runs of differing blocks that a piece of a resync has on their way at once.
 pub const PIECE_RUNS_MAX: usize = 4;
 /// Writes of the peer that a secondary holds at once: the peer's own bound, plus its resync:
@@ -34,10 +39,25 @@ pub const PEER_READS_MAX: usize = CLIENT_OPS_MAX + 2 * SYNC_OPS_MAX;
 /// Resync and verify pieces in flight at once, and so buffers of `PIECE_BYTES_MAX` that the shell
 /// gives to the replica for its own use: 16 MiB.
 pub const SYNC_OPS_MAX: usize = 64;
-/// Resync pieces in flight while clients have work in flight: keeps their latency.
+/// Resync pieces in flight while clients have work in flight, beside what the rate needs.
 pub const SYNC_OPS_BUSY: usize = 4;
+/// Bytes a second below which client work does not push a resync, unless the configuration says
+/// otherwise: a TiB in 29 hours.
+pub const SYNC_RATE_FLOOR: u64 = 10 << 20;
+/// What client requests may take on average beside a resync, unless the configuration says
+/// otherwise: some five times what a write to both nodes takes in a quiet region.
+pub const SYNC_DELAY_TARGET: Span = Span::millis(10);
+/// How often the pace of a resync is looked at: a hundred writes at the default target.
+pub const SYNC_PACE_TURN: Span = Span::millis(100);
 /// Buffers that the replica owns: resync, reads served to the peer, repairs.
 pub const INTERNAL_BUFS: usize = SYNC_OPS_MAX;
+
+/// Words of the bitmap in one `Bits` message: 32 KiB, which cover 1 GiB of the volume.
+pub const BITS_WORDS: usize = 4096;
+/// `Bits` messages of a resync target that the source has not taken yet: 8 × 32 KiB = 256 KiB of
+/// frames, whatever the volume; with a round trip of 1 ms they carry the 32 MiB of a TiB in 0.13 s.
+pub const BITS_IN_FLIGHT_MAX: usize = 8;
+const _: () = assert!(BITS_WORDS * 8 * BITS_IN_FLIGHT_MAX == 256 << 10);
 
 /// Resynced bytes that may await the target's flush before one is asked for.
 pub const SYNC_UNFLUSHED_BYTES_MAX: u64 = 256 << 20;

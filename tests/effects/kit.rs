@@ -75,6 +75,34 @@ impl Lab {
     }
 }
 
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // What a test left running, and the empty groups.
+        let group = lockstep_ctl::act::resource::control_group(&self.context("any"));
+        let daemon = group.and_then(|group| Some(group.parent()?.parent()?.to_owned()));
+        let Some(daemon) = daemon.filter(|daemon| daemon.exists()) else { return };
+        let _ = fs::write(daemon.join("cgroup.kill"), "1");
+        let empty = || {
+            let events = fs::read_to_string(daemon.join("cgroup.events")).unwrap_or_default();
+            !events.contains("populated 1")
+        };
+        let began = Instant::now();
+        while !empty() && began.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        remove_groups(&daemon);
+    }
+}
+
+fn remove_groups(group: &Path) {
+    for below in fs::read_dir(group).into_iter().flatten().filter_map(Result::ok) {
+        if below.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_groups(&below.path());
+        }
+    }
+    let _ = fs::remove_dir(group);
+}
+
 /// Runs a program that must end well.
 #[track_caller]
 pub fn must(program: &str, args: &[&str]) -> Output {

@@ -12,12 +12,14 @@ fn manager(lab: &Lab) -> Manager {
     let state = lab.path("state").display().to_string();
     let body = format!(
         "echo \"$*\" >>{state}.calls\n\
-         for word in \"$@\"; do case $word in -*) ;; *) verb=${{verb:-$word}}; unit=$word;; esac; done\n\
+         for word in \"$@\"; do\n\
+         case $word in -*) ;; *) verb=${{verb:-$word}}; unit=$word;; esac; done\n\
          case $unit in good.service) load=loaded;; *) load=not-found;; esac\n\
          now=$(cat {state} 2>/dev/null || echo inactive)\n\
          case $verb in\n\
          show) echo LoadState=$load; echo ActiveState=$now; echo SubState=sub; echo Result=exit;;\n\
-         start) [ -e {state}.refuse ] && {{ echo Job failed >&2; exit 1; }}; echo active >{state};;\n\
+         start) [ -e {state}.refuse ] && {{ echo Job failed >&2; exit 1; }}\n\
+         echo active >{state};;\n\
          stop) echo inactive >{state};;\n\
          kill) echo failed >{state};;\n\
          esac"

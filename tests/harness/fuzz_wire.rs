@@ -83,6 +83,7 @@ pub fn message(kind: Kind, seed: &mut Seeded) -> Message {
             Message::Bits { round, first_word, words }
         }
         Kind::SyncReady => Message::SyncReady { round },
+        Kind::BitsTaken => Message::BitsTaken { round },
         Kind::Flush => Message::Flush { token },
         Kind::FlushDone => Message::FlushDone { token, status },
         Kind::MakeUpToDate => Message::MakeUpToDate { round, generation: Generation(seed.wide()) },

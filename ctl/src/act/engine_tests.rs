@@ -48,6 +48,7 @@ fn status(start: u128, mark: Option<InSyncMark>) -> Status {
         split_brain: false,
         needs_full: false,
         client_ops: 0,
+        client_ops_dead: 0,
         counters: Counters::default(),
     }
 }

@@ -87,6 +87,9 @@ pub struct Decider {
     moved_away: Option<Version>,
     /// This node does not promote at that version without an operator.
     given_up: Option<Version>,
+    /// The arbiter's version when this daemon began, unless its engine was serving then: an earlier
+    /// daemon may have released it, with an engine that could not store the promise.
+    inherited: Option<Version>,
     answering: bool,
     fenced: bool,
     noted: EvidenceView,
@@ -123,6 +126,7 @@ impl Decider {
             released: None,
             moved_away: None,
             given_up: None,
+            inherited: None,
             answering: true,
             fenced: false,
             noted: EvidenceView::None,
@@ -192,7 +196,7 @@ impl Decider {
         self.serve(now);
         self.needs(now);
         self.auto_takeover(now);
-        self.release_what_cannot_serve();
+        self.release_what_cannot_serve(now);
         self.keep_silence(now);
         self.drive_open(now);
         self.read_if_due(now);
@@ -260,6 +264,7 @@ impl Decider {
             fresh,
             mark: status.mark,
             connected,
+            peer_disk: status.peer_disk.filter(|_| connected),
             differs: status.reconcile_pending,
             quiet,
             need: status.need,

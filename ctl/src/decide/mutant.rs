@@ -26,16 +26,47 @@ pub enum Mutant {
     NoFastFence,
     /// R3: a node that is not a member promotes.
     PromoteNotMember,
-    /// R10: a restarted engine is promoted without asking the arbiter.
+    /// R10: a restarted engine is promoted without asking the arbiter. The lease (R13) hides most
+    /// of it; an arbiter that was set back shows it.
     PromoteWithoutRead,
     /// R42: the owner resumes in silence after its host rebooted.
     ResumeAfterReboot,
+    /// §1.2: a restarted daemon lets its engine serve what an earlier one may have released.
+    ResumeWhatWasReleased,
     /// §1.2: `start` alone does not wait for the boot grace.
     StartWithoutGrace,
     /// §3.1: a record that was rolled back is believed.
     BelieveRollback,
     /// §1.1: `move` passes ownership on before the engine is demoted.
     MoveBeforeDemote,
+    /// R13: an owner with two members serves without a sign of its peer. Alone it does no harm that
+    /// shows: a restarted engine is promoted after a fresh read only (R10), which sees a takeover,
+    /// and one in service is fenced. With `PromoteWithoutRead` two nodes serve; both rules stay.
+    ServeWithoutLease,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: &[Mutant] = &[
+        Mutant::CloseAttemptByReading,
+        Mutant::SwapBeforeAttemptStored,
+        Mutant::UnknownCountsAsLost,
+        Mutant::LoosenBeforeShrink,
+        Mutant::GrowWithoutNeed,
+        Mutant::TakeoverWithoutEvidence,
+        Mutant::TakeoverWithoutMark,
+        Mutant::TakeoverBeforeLease,
+        Mutant::AnswerWhileTakingOver,
+        Mutant::NoFastFence,
+        Mutant::PromoteNotMember,
+        Mutant::PromoteWithoutRead,
+        Mutant::ResumeAfterReboot,
+        Mutant::ResumeWhatWasReleased,
+        Mutant::StartWithoutGrace,
+        Mutant::BelieveRollback,
+        Mutant::MoveBeforeDemote,
+        Mutant::ServeWithoutLease,
+    ];
 }
 
 #[cfg(not(lockstep_mutants))]
@@ -53,19 +84,20 @@ mod switch {
     use std::cell::Cell;
 
     thread_local! {
-        static ON: Cell<Option<Mutant>> = const { Cell::new(None) };
+        /// One bit for each broken rule.
+        static ON: Cell<u64> = const { Cell::new(0) };
     }
 
     impl Mutant {
         /// Whether the rule is broken in this thread.
         pub fn on(self) -> bool {
-            ON.get() == Some(self)
+            ON.get() & (1 << self as u32) != 0
         }
     }
 
-    /// Breaks one rule in this thread, or none.
-    pub fn set(mutant: Option<Mutant>) {
-        ON.set(mutant);
+    /// Breaks these rules in this thread, and no others.
+    pub fn set(mutants: &[Mutant]) {
+        ON.set(mutants.iter().fold(0, |mask, mutant| mask | 1 << *mutant as u32));
     }
 }
 

@@ -32,7 +32,8 @@ pub enum Transition {
     Stop,
     /// An operator makes a copy the truth.
     Force,
-    /// The same record with a fresh nonce: closes an attempt on its version (R4).
+    /// The same record with a fresh nonce: closes an attempt on its version (R4), or outdates what
+    /// was said of it.
     Close,
 }
 
@@ -81,6 +82,8 @@ pub struct Copy {
     pub mark: Option<InSyncMark>,
     /// The link is up.
     pub connected: bool,
+    /// What the peer says its copy is worth, while the link is up.
+    pub peer_disk: Option<DiskState>,
     /// Regions are still to be made equal with the peer.
     pub differs: bool,
     /// The engine answers no client: it is secondary.
@@ -102,6 +105,20 @@ pub struct Inputs {
     pub lease_over: bool,
     /// The copies were equal when this node was demoted; nobody has served since.
     pub was_in_sync: bool,
+}
+
+impl Copy {
+    /// Whether the peer is there with a copy that can be made equal to this one.
+    pub fn can_reconcile(&self) -> bool {
+        let spoiled = matches!(self.peer_disk, Some(DiskState::Inconsistent | DiskState::Failed));
+        self.connected && !spoiled
+    }
+
+    /// Whether the peer itself says that its copy has to be filled from another: it wins nothing,
+    /// however long it is waited for. A failed one may be mended and may hold what is missing.
+    fn is_the_last(&self) -> bool {
+        self.connected && self.peer_disk == Some(DiskState::Inconsistent)
+    }
 }
 
 impl Inputs {
@@ -168,8 +185,10 @@ pub fn start(record: &Record, author: Author, inputs: &Inputs) -> Result<Record,
             continue;
         }
         // R42, §1.2: alone only with proof that nothing acknowledged is missing here, or when a
-        // peer that lives had the time to win.
-        let alone = !copy.connected && (holds_mark(entry, author, copy) || inputs.peer_dead);
+        // peer that lives had the time to win, or can't win for good. Not beside a peer that can
+        // still be made equal.
+        let proven = holds_mark(entry, author, copy) || inputs.peer_dead || copy.is_the_last();
+        let alone = proven && !copy.can_reconcile();
         if !alone && !Mutant::StartWithoutGrace.on() {
             return Err(Refused::NotInSync);
         }

@@ -36,6 +36,7 @@ fn copy() -> Copy {
         fresh: NEXT,
         mark: Some(InSyncMark { generation: NOW, boot: BOOT }),
         connected: false,
+        peer_disk: None,
         differs: false,
         quiet: true,
         need: None,
@@ -104,6 +105,7 @@ fn start_goes_alone_only_with_proof() {
         let graced = Inputs { peer_dead: true, ..unmarked };
         assert!(start(&from, author(A), &graced).unwrap().is_alone(A));
     }
+    start_beside_a_spoiled_peer();
     let alone = record(None, Members::only(A));
     let next = start(&alone, author(A), &with(Copy { mark: None, ..copy() })).unwrap();
     check_step(&alone, &next, A);
@@ -113,6 +115,26 @@ fn start_goes_alone_only_with_proof() {
     assert_eq!(stale, Err(Refused::NotMember { solo_since: 1000 }));
     let unadopted = with(Copy { generation: OLD, ..copy() });
     assert!(start(&alone, author(A), &unadopted).is_ok(), "R8: its own write");
+}
+
+/// A connected peer that has to be filled wins nothing; one that failed may be mended, so that only
+/// the mark or an operator's word goes past it; a sound one is made equal first, whoever says what.
+fn start_beside_a_spoiled_peer() {
+    let from = record(Some(A), Members::BOTH);
+    let beside =
+        |disk| Copy { connected: true, peer_disk: Some(disk), differs: true, mark: None, ..copy() };
+    let filled = with(beside(DiskState::Inconsistent));
+    assert!(start(&from, author(A), &filled).unwrap().is_alone(A));
+    let mended = with(beside(DiskState::Failed));
+    assert_eq!(start(&from, author(A), &mended), Err(Refused::NotInSync));
+    let marked = with(Copy { mark: copy().mark, ..beside(DiskState::Failed) });
+    assert!(start(&from, author(A), &marked).unwrap().is_alone(A));
+    let told = Inputs { peer_dead: true, ..mended };
+    assert!(start(&from, author(A), &told).unwrap().is_alone(A));
+    for sound in [DiskState::Consistent, DiskState::UpToDate] {
+        let told = Inputs { peer_dead: true, ..with(beside(sound)) };
+        assert_eq!(start(&from, author(A), &told), Err(Refused::NotInSync));
+    }
 }
 
 #[test]

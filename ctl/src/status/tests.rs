@@ -61,6 +61,7 @@ fn in_sync() -> Status {
         split_brain: false,
         needs_full: false,
         client_ops: 0,
+        client_ops_dead: 0,
         counters: Counters::default(),
     }
 }

@@ -288,11 +288,15 @@ fn sync(root: &Section<'_>) -> SyncConfig {
     let section = root.section("sync");
     let default = SyncConfig::default();
     let window = section.number("window", 1, SYNC_OPS_MAX as u64);
+    let mut delay_target = default.delay_target;
+    section.millis("delay_target_ms", &mut delay_target);
     let config = SyncConfig {
         digests: section.flag("digests").unwrap_or(default.digests),
         window: window.and_then(|n| usize::try_from(n).ok()).unwrap_or(default.window),
         // A megabyte a second at least: a resync that can't gain ground never ends.
         rate_max: section.number("rate_max", 1 << 20, 1 << 40),
+        rate_floor: section.number("rate_floor", 1 << 20, 1 << 40).unwrap_or(default.rate_floor),
+        delay_target,
     };
     section.done();
     config

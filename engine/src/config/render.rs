@@ -67,6 +67,8 @@ pub(super) fn render(config: &EngineConfig) -> String {
     if let Some(rate) = config.sync.rate_max {
         out.raw("rate_max", rate);
     }
+    out.raw("rate_floor", config.sync.rate_floor);
+    out.ms("delay_target_ms", config.sync.delay_target);
     times(config, &mut out);
     out.table("limits");
     out.raw("intent_regions", config.limits.intent_regions);

@@ -116,6 +116,9 @@ pub struct Metrics {
     pub clients_accepted: u64,
     /// Times that a client had to wait for a buffer.
     pub client_stalls: u64,
+    /// Pieces, small slots and large slots of requests whose connections have ended: held until
+    /// they are answered.
+    pub client_dead: [usize; 3],
     /// Turns of the loop.
     pub turns: u64,
     /// Turns that slept.
@@ -149,6 +152,9 @@ impl Metrics {
             "clients": self.clients,
             "clients_accepted": self.clients_accepted,
             "client_stalls": self.client_stalls,
+            "client_dead_pieces": self.client_dead[0],
+            "client_dead_small_slots": self.client_dead[1],
+            "client_dead_large_slots": self.client_dead[2],
             "turns": self.turns,
             "sleeps": self.sleeps,
             "polls_won": self.polls_won,

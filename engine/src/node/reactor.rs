@@ -16,7 +16,7 @@ use crate::error::StartError;
 use crate::replica::Replica;
 use crate::replica::action::Action;
 use crate::replica::event::{CmdId, Command, Event};
-use crate::units::{Span, Tick};
+use crate::units::{Span, Status, Tick};
 use crate::uring::{Done, File, Op, Token};
 use std::time::Duration;
 
@@ -159,7 +159,9 @@ impl Reactor {
             }
         }
         let replica = &self.replica;
-        self.admin.flush(&mut self.hub, || replica.status());
+        let dead = u32::try_from(self.hub.metrics.client_dead[0]).unwrap_or(u32::MAX);
+        let status = || Status { client_ops_dead: dead, ..replica.status() };
+        self.admin.flush(&mut self.hub, status);
     }
 
     fn carry_out(&mut self, action: Action) {

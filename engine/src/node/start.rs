@@ -48,6 +48,8 @@ pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
         sync_digests: config.sync.digests,
         sync_window: config.sync.window,
         sync_rate_max: config.sync.rate_max,
+        sync_rate_floor: config.sync.rate_floor,
+        sync_delay_target: config.sync.delay_target,
         intent_idle: config.intent_idle,
         times: config.times,
     };

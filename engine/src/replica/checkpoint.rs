@@ -8,6 +8,7 @@ use super::dirty::Candidate;
 use super::event::DiskError;
 use super::flush::FlushFor;
 use super::ids::Waiter;
+use super::mutant::Mutant;
 use crate::limits::META_WRITES_MAX;
 use crate::units::{Span, Tick};
 
@@ -116,7 +117,10 @@ impl Replica {
             }
             kept.push(candidate);
         }
-        let wanted = self.pages_of(&kept, checkpoint.all_pages);
+        let mut wanted = self.pages_of(&kept, checkpoint.all_pages);
+        if Mutant::RetireBeforeBitmap.on() {
+            wanted.clear(); // R22
+        }
         checkpoint.candidates = kept;
         checkpoint.step = Step::Pages { wanted, inflight: 0 };
         self.checkpoint = Some(checkpoint);

@@ -150,7 +150,6 @@ impl Replica {
         }
         if self.serves() {
             if !self.peer_is_member() {
-                self.adopting = false;
                 self.fail_cold_writes();
                 if !self.adopted() {
                     self.abort_client_flushes();

@@ -4,6 +4,7 @@
 
 use super::Replica;
 use super::action::{Action, Note};
+use super::bits::BitsOut;
 use super::event::{BufId, DiskError};
 use super::generation::enter_generation;
 use super::ids::Waiter;
@@ -16,9 +17,6 @@ use crate::units::{Digest, DiskState, Extent, Generation, InSyncMark, Role, Sess
 use crate::wire::message::{ByeReason, Message, Status, SyncKind};
 use std::collections::VecDeque;
 
-/// Words of the bitmap in one `Bits` message: 32 KiB.
-const BITS_WORDS: usize = 4096;
-
 /// Work for the peer.
 pub(super) struct Follow {
     ops: Slab<FollowOp>,
@@ -26,6 +24,8 @@ pub(super) struct Follow {
     flushes: Vec<PeerFlush>,
     /// Reads and digests that wait for a buffer.
     reads: VecDeque<(u64, Extent, bool)>,
+    /// Dirty bits that this node, as a resync target, has still to send.
+    pub bits: Option<BitsOut>,
 }
 
 impl Default for Follow {
@@ -35,6 +35,7 @@ impl Default for Follow {
             next_seq: 0,
             flushes: Vec::new(),
             reads: VecDeque::with_capacity(PEER_READS_MAX),
+            bits: None,
         }
     }
 }
@@ -306,6 +307,7 @@ impl Replica {
     pub(super) fn lose_follow_session(&mut self) {
         self.follow.flushes.retain(|flush| flush.running);
         self.follow.reads.clear();
+        self.follow.bits = None;
     }
 
     // --- becoming a target, and becoming equal ---
@@ -331,34 +333,6 @@ impl Replica {
             sb.needs_full |= kind == SyncKind::Full;
             sb.mark = None;
         });
-    }
-
-    pub(super) fn target_ready(&mut self, session: Session, round: u64, kind: SyncKind) {
-        if !self.is_live(session) {
-            return;
-        }
-        // In a full resync the driver has set every bit: ours would add nothing.
-        let full = kind == SyncKind::Full;
-        let total = if full { 0 } else { self.dirty.bitmap.word_count() };
-        let mut first = 0;
-        while first < total {
-            let count = usize::try_from(total - first).unwrap_or(BITS_WORDS).min(BITS_WORDS);
-            let words: Box<[u64]> = self.dirty.bitmap.words(first, count).into();
-            if words.iter().any(|word| *word != 0) {
-                self.send(Message::Bits { round, first_word: first, words });
-            }
-            first += count as u64;
-        }
-        self.send(Message::SyncReady { round });
-    }
-
-    pub(super) fn on_bits(&mut self, round: u64, first_word: u64, words: &[u64]) {
-        if self.stage != Stage::Preparing || round != self.round {
-            return;
-        }
-        if self.dirty.bitmap.merge_words(first_word, words).is_err() {
-            self.say_bye(ByeReason::Protocol);
-        }
     }
 
     /// The driver says that this copy is equal and stable: it becomes worth a member's, and takes

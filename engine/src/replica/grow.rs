@@ -34,6 +34,9 @@ impl Replica {
         let drained = self.is_drained() || Mutant::GrowWithoutDrain.on(); // R27
         if step == Grow::Draining && drained && self.adopted() {
             self.set_stage(Stage::Growing(Grow::Flushing));
+            if Mutant::GrowWithoutFlush.on() {
+                return self.grow_flushed(self.round, true); // R27
+            }
             self.start_flush(FlushFor::Grow(self.round), true);
         }
     }
@@ -56,6 +59,9 @@ impl Replica {
         self.round += 1;
         let generation = self.meta.get().generation;
         self.send(Message::MakeUpToDate { round: self.round, generation });
+        if Mutant::GrowBeforePersisted.on() {
+            self.set_stage(Stage::Growing(Grow::Recording)); // R27
+        }
     }
 
     /// (4) is done, or the mark is held.
@@ -67,7 +73,8 @@ impl Replica {
             Stage::Growing(Grow::Persisting) => {
                 self.set_stage(Stage::Growing(Grow::Recording));
             }
-            Stage::Marking => self.mirrored(),
+            // Shrunk away meanwhile: the hello that follows the new record says what comes next.
+            Stage::Marking if self.peer_is_member() => self.mirrored(),
             _ => {}
         }
     }

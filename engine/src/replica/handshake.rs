@@ -146,7 +146,8 @@ impl Replica {
             let heard = hello.life;
             self.meta.update(|sb| sb.life_heard = heard);
         }
-        if hello.life_heard <= self.meta.get().life || Mutant::TrustRestoredSnapshot.on() {
+        let trusts = Mutant::TrustRestoredSnapshot.on() || Mutant::ForgetHeardLife.on(); // R21
+        if hello.life_heard <= self.meta.get().life || trusts {
             return false;
         }
         self.distrust(hello.life_heard);
@@ -177,7 +178,11 @@ impl Replica {
     /// This node is primary: what is the peer's copy worth?
     fn drive(&mut self, hello: &Hello) {
         let Some(record) = self.record else { return };
-        if record.members.contains(self.peer) {
+        if hello.needs_full && self.sync.as_ref().is_some_and(|s| s.kind == SyncKind::Incremental) {
+            // Our hello told the peer that its copy was set back (R21): what the bitmap says of
+            // it counts no more. The next session begins with that.
+            self.say_bye(ByeReason::Replaced);
+        } else if record.members.contains(self.peer) {
             self.drive_member(hello, &record);
         } else if self.peer_required() {
             // An attempt that names the peer is open: nothing moves before it is closed (R4).
@@ -275,7 +280,8 @@ impl Replica {
     fn reports_void(&self, hello: &Hello) -> bool {
         let Some((boot, start)) = self.synced_life else { return false };
         let rebooted = boot != hello.boot && !Mutant::KeepAcksOfDeadLife.on();
-        rebooted || (self.set.ack == AckMode::Received && start != hello.start)
+        let restarted = start != hello.start && !Mutant::KeepReportsOfDeadEngine.on();
+        rebooted || (self.set.ack == AckMode::Received && restarted)
     }
 
     /// Nobody is primary: intent regions of members are made equal before anyone starts (R42).
@@ -411,6 +417,7 @@ impl Replica {
                 self.on_sync_begin(round, kind, generation);
             }
             Message::Bits { round, first_word, words } => self.on_bits(round, first_word, &words),
+            Message::BitsTaken { round } => self.on_bits_taken(round),
             Message::SyncReady { round } => self.on_sync_ready(round),
             Message::Flush { token } => self.on_peer_flush(token),
             Message::FlushDone { token, status } => self.on_flush_done(token, status),

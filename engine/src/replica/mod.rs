@@ -4,6 +4,7 @@
 //! Survives: a crash of either node or of this process between any two actions.
 
 pub mod action;
+mod bits;
 mod checkpoint;
 mod dirty;
 pub mod event;
@@ -17,6 +18,7 @@ mod ids;
 mod meta;
 pub mod mutant;
 mod overlap;
+mod pace;
 mod piece;
 mod read;
 mod resync;
@@ -26,12 +28,14 @@ pub mod settings;
 mod slab;
 mod state;
 mod status;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod verify;
 mod write;
 
 use crate::format::layout::Layout;
-use crate::format::recover::{Recovered, SwapReason, TailVerdict};
+use crate::format::recover::{Finding, Recovered, SwapReason, TailVerdict};
 use crate::format::superblock::Superblock;
 use crate::limits::{CLIENT_OPS_MAX, FLAPS_MAX, INTERNAL_BUFS, SYNC_OPS_MAX};
 use crate::units::{
@@ -48,6 +52,7 @@ use ids::Waiter;
 use meta::Meta;
 use mutant::Mutant;
 use overlap::Overlap;
+use pace::{Bounds, Pace};
 use role::{Leaving, Promotion};
 use settings::{AckMode, Settings};
 use slab::{Key, Slab};
@@ -133,6 +138,7 @@ pub struct Replica {
     table_waits: VecDeque<Key>,
     flushes: Flushes,
     sync: Option<Sync>,
+    pace: Pace,
     /// Bytes of data that travelled in the last round, which may be over.
     sync_sent: u64,
     sync_paused: bool,
@@ -171,6 +177,11 @@ fn kept_mark(sb: &Superblock, settings: &Settings) -> Option<InSyncMark> {
     sb.mark.filter(|mark| mark.boot == settings.boot && written)
 }
 
+fn pace_bounds(settings: &Settings) -> Bounds {
+    let Settings { sync_rate_floor, sync_rate_max, sync_delay_target, .. } = *settings;
+    Bounds { floor: sync_rate_floor, cap: sync_rate_max, target: sync_delay_target }
+}
+
 impl Replica {
     /// Takes over what recovery found. The role is secondary, the disk at best `Consistent` (R10).
     pub fn open(
@@ -187,7 +198,16 @@ impl Replica {
             _ => 0,
         };
         let serial = recovered.device_serial.clone();
+        let damaged = recovered.findings.clone();
         let mut replica = Replica::assemble(settings, recovered, now);
+        for finding in &damaged {
+            if let (true, Finding::BitmapPage { page, .. }) =
+                (Mutant::TrustDamagedBitmap.on(), finding)
+            {
+                let blocks = replica.dirty.bitmap.blocks_of_page(*page);
+                replica.dirty.bitmap.clear(blocks); // R23
+            }
+        }
         if swapped && !Mutant::TrustRestoredSnapshot.on() {
             replica.distrust_device(tail_life, serial); // R21
         }
@@ -257,6 +277,7 @@ impl Replica {
             table_waits: VecDeque::new(),
             flushes: Flushes::default(),
             sync: None,
+            pace: Pace::new(pace_bounds(&settings), now),
             sync_sent: 0,
             sync_paused: false,
             is_flushing_reconciled: false,
@@ -487,12 +508,10 @@ impl Replica {
     fn peer_required(&self) -> bool {
         let peer = self.peer;
         let names = |record: &VolumeRecord| record.members.contains(peer);
-        if Mutant::AckBeforeRecord.on() {
-            return self.meta.get().record.as_ref().is_some_and(names); // R6
-        }
         let attempts = self.meta.get().attempts.iter().flatten();
         let mut attempts = attempts.filter(|_| !Mutant::IgnoreOpenAttempt.on()); // R4
-        self.record.as_ref().is_some_and(names)
+        let acted_on = self.record.as_ref().filter(|_| !Mutant::AckBeforeRecord.on()); // R6
+        acted_on.is_some_and(names)
             || self.meta.get().record.as_ref().is_some_and(names)
             || attempts.any(|attempt| names(&attempt.wanted))
             || matches!(self.stage, Stage::Growing(_))

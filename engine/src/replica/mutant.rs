@@ -46,6 +46,30 @@ pub enum Mutant {
     GreetBeforeReaped,
     /// R4: an open attempt does not widen who must hold a write.
     IgnoreOpenAttempt,
+    /// R13: pings are answered while an own takeover is prepared or under way.
+    PongWhileTakingOver,
+    /// R14: answers are held without end while no decision comes.
+    SuspendForever,
+    /// R14: a primary that learns of another one goes on.
+    ServeWhenReplaced,
+    /// R21: what the peer remembers of this copy's life counter is not asked.
+    ForgetHeardLife,
+    /// R22: a region leaves the intent log before its bitmap page is durable.
+    RetireBeforeBitmap,
+    /// R23: the blocks of a damaged bitmap page count as equal.
+    TrustDamagedBitmap,
+    /// R27 (1): writes are answered by one node until the peer is a member.
+    GrowWithoutTighten,
+    /// R27 (3): the peer becomes a member without a flush.
+    GrowWithoutFlush,
+    /// R27 (4): the peer's word that it has stored its new state is not waited for.
+    GrowBeforePersisted,
+    /// R29: resync pieces in flight are bounded by nothing but the buffers.
+    IgnoreSyncWindow,
+    /// R30: a peer that answers pings and reports nothing is waited for.
+    WaitForeverForReports,
+    /// R42: in `received`, reports of an earlier engine of the peer count.
+    KeepReportsOfDeadEngine,
 }
 
 impl Mutant {
@@ -72,6 +96,18 @@ impl Mutant {
         Mutant::WriteBeforeIntent,
         Mutant::GreetBeforeReaped,
         Mutant::IgnoreOpenAttempt,
+        Mutant::PongWhileTakingOver,
+        Mutant::SuspendForever,
+        Mutant::ServeWhenReplaced,
+        Mutant::ForgetHeardLife,
+        Mutant::RetireBeforeBitmap,
+        Mutant::TrustDamagedBitmap,
+        Mutant::GrowWithoutTighten,
+        Mutant::GrowWithoutFlush,
+        Mutant::GrowBeforePersisted,
+        Mutant::IgnoreSyncWindow,
+        Mutant::WaitForeverForReports,
+        Mutant::KeepReportsOfDeadEngine,
     ];
 
     /// Whether the rule is broken in this thread.
@@ -84,17 +120,19 @@ impl Mutant {
     /// Whether the rule is broken in this thread.
     #[cfg(lockstep_mutants)]
     pub fn on(self) -> bool {
-        ACTIVE.with(|active| active.get() == Some(self))
+        ACTIVE.with(|active| active.get() & (1 << self as u32) != 0)
     }
 
-    /// Breaks one rule in this thread, or none.
+    /// Breaks these rules in this thread, and no others.
     #[cfg(lockstep_mutants)]
-    pub fn set(mutant: Option<Mutant>) {
-        ACTIVE.with(|active| active.set(mutant));
+    pub fn set(mutants: &[Mutant]) {
+        let mask = mutants.iter().fold(0, |mask, mutant| mask | 1 << *mutant as u32);
+        ACTIVE.with(|active| active.set(mask));
     }
 }
 
 #[cfg(lockstep_mutants)]
 thread_local! {
-    static ACTIVE: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+    /// One bit for each broken rule.
+    static ACTIVE: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }

@@ -28,7 +28,13 @@ impl Replica {
             lost: false,
         };
         let seq = self.next_seq();
-        let key = self.ops.insert(Op { at, phase: Phase::Locking, seq, kind: Kind::Piece(piece) });
+        let key = self.ops.insert(Op {
+            at,
+            phase: Phase::Locking,
+            seq,
+            since: self.now,
+            kind: Kind::Piece(piece),
+        });
         if self.locks.acquire(at, true, key) {
             self.piece_locked(key);
         }
@@ -63,7 +69,7 @@ impl Replica {
         let Some(Op { at, kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) else { return };
         let (at, buf) = (*at, BufId::internal(piece.buf));
         let verify = piece.verify;
-        if result.is_err() || piece.failed {
+        if result.is_err() || piece.failed || piece.lost {
             self.fail_piece(key);
             if let Err(error) = result {
                 self.piece_unreadable(error, verify);
@@ -130,6 +136,10 @@ impl Replica {
         let runs = differing_runs(mine, theirs, first);
         if verify {
             self.verify_compared(at, &runs);
+            self.finish_piece(key);
+            return;
+        }
+        if piece.lost {
             self.finish_piece(key);
             return;
         }

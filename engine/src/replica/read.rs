@@ -17,7 +17,7 @@ impl Replica {
     pub(super) fn admit_read(&mut self, req: ReqId, at: Extent, buf: BufId) {
         let seq = self.next_seq();
         let kind = Kind::Read(ReadOp { req, buf, from_peer: false });
-        let key = self.ops.insert(Op { at, phase: Phase::Gated, seq, kind });
+        let key = self.ops.insert(Op { at, phase: Phase::Gated, seq, since: self.now, kind });
         self.try_read(key);
     }
 
@@ -100,6 +100,7 @@ impl Replica {
     fn finish_read(&mut self, key: Key, result: Answered) {
         let Some(op) = self.ops.remove(key) else { return };
         let Kind::Read(read) = op.kind else { return };
+        self.pace.answered(self.now.since(op.since), self.now);
         if result == Answered::Ok {
             self.counters.reads += 1;
             self.counters.read_bytes += u64::from(op.at.len);
@@ -144,7 +145,7 @@ impl Replica {
         }
         let seq = self.next_seq();
         let kind = Kind::Repair(Repair { buf: None });
-        let key = self.ops.insert(Op { at, phase: Phase::Locking, seq, kind });
+        let key = self.ops.insert(Op { at, phase: Phase::Locking, seq, since: self.now, kind });
         if self.locks.acquire(at, true, key) {
             self.repair_locked(key);
         }

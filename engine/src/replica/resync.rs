@@ -5,6 +5,7 @@
 use super::Replica;
 use super::action::Note;
 use super::flush::FlushFor;
+use super::mutant::Mutant;
 use super::state::{Grow, Stage, Sync};
 use crate::limits::{
     PIECE_BLOCKS_MAX, SYNC_OPS_BUSY, SYNC_UNFLUSHED_BYTES_MAX, SYNC_UNFLUSHED_EXTENTS_MAX,
@@ -29,6 +30,7 @@ impl Replica {
         let paused = self.sync_paused && kind != SyncKind::Reconcile;
         self.sync = Some(Sync { paused, ..Sync::new(kind, 0, self.now) });
         self.sync_sent = 0;
+        self.pace.begin(self.now);
         self.verify = None;
         self.synced_life = self.link.as_ref().map(|link| link.peer_life);
         self.set_stage(Stage::Preparing);
@@ -73,15 +75,34 @@ impl Replica {
         self.pump_follow();
     }
 
-    /// Pieces that may be in flight: few while clients work, so that their latency stays.
-    fn window(&self) -> usize {
-        let pieces = self.sync.as_ref().map_or(0, |sync| sync.inflight as usize);
-        let busy = self.ops.len() > pieces;
-        if busy { self.set.sync_window.min(SYNC_OPS_BUSY) } else { self.set.sync_window }
+    /// Blocks that are not equal yet, as far as is known: those that wait for the target's flush
+    /// are.
+    pub(super) fn blocks_left(&self) -> u64 {
+        let dirty = self.dirty.bitmap.count();
+        let equal = self.sync.as_ref().map_or(0, |sync| sync.unflushed_bytes / BLOCK_BYTES);
+        dirty - equal.min(dirty)
+    }
+
+    /// Pieces that may be in flight: few while clients work, so that their latency stays. Clients
+    /// wait for what is reconciled, and may want a block of their own first (R41).
+    fn window(&mut self) -> usize {
+        let Some(sync) = &self.sync else { return 0 };
+        let busy = self.ops.len() > sync.inflight as usize;
+        if sync.kind == SyncKind::Reconcile {
+            return if busy {
+                self.set.sync_window.min(SYNC_OPS_BUSY)
+            } else {
+                self.set.sync_window
+            };
+        }
+        let left = self.blocks_left();
+        self.pace.look(busy, left, self.now);
+        self.pace.window(self.set.sync_window)
     }
 
     fn start_pieces(&mut self) {
-        let window = self.window();
+        let bounded = !Mutant::IgnoreSyncWindow.on(); // R29
+        let window = if bounded { self.window() } else { usize::MAX };
         loop {
             let Some(sync) = &mut self.sync else { return };
             let crowded = sync.unflushed_bytes >= SYNC_UNFLUSHED_BYTES_MAX
@@ -106,10 +127,9 @@ impl Replica {
                 || (self.set.sync_digests && sync.sampling.compares());
             let count = u32::try_from(end - first).expect("a piece is small");
             let at = Extent::of_blocks(BlockIndex(first), count);
-            let bounded = sync.kind != SyncKind::Reconcile;
-            if let Some(rate) = self.set.sync_rate_max.filter(|_| bounded) {
-                let took = Span(u64::from(at.len) * 1_000_000_000 / rate.max(1));
-                sync.retry_at = sync.retry_at.max(self.now).after(took);
+            if sync.kind != SyncKind::Reconcile {
+                let due = self.pace.started(u64::from(at.len), sync.retry_at, self.now);
+                sync.retry_at = due;
             }
             self.start_piece(at, digests, false);
         }
@@ -219,10 +239,9 @@ impl Replica {
 
     /// R26: when the remaining bits stop shrinking, writes go to both nodes.
     pub(super) fn watch_sync_progress(&mut self) {
-        let dirty = self.dirty.bitmap.count();
+        let remaining = self.blocks_left();
         let stall = self.set.times.sync_stall;
         let Some(sync) = &mut self.sync else { return };
-        let remaining = dirty - (sync.unflushed_bytes / BLOCK_BYTES).min(dirty);
         if remaining < sync.remaining_at {
             sync.remaining_at = remaining;
             sync.progress_at = self.now;

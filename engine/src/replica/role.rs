@@ -126,8 +126,8 @@ impl Replica {
         }
         let member = record.members.contains(self.node);
         let ours = member && record.primary == Some(self.node);
-        if !ours && self.role != Role::Secondary {
-            self.fence();
+        if !ours && self.role != Role::Secondary && !Mutant::ServeWhenReplaced.on() {
+            self.fence(); // R14
         }
         let known = self.meta.get().record == Some(record);
         self.store(Then::Learned { record, cmd }, |sb| {

@@ -28,6 +28,11 @@ pub struct Settings {
     pub sync_window: usize,
     /// Bytes that a resync may read and send in a second; `None` is no bound (R28).
     pub sync_rate_max: Option<u64>,
+    /// Bytes that a resync may read and send in a second whatever clients feel, up to
+    /// `sync_rate_max` (R28).
+    pub sync_rate_floor: u64,
+    /// What client requests may take on average beside a resync (R28).
+    pub sync_delay_target: Span,
     /// A region is retired this long after its last write.
     pub intent_idle: Span,
     /// Times of SAFETY §1.2.

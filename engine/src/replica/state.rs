@@ -117,6 +117,8 @@ pub(super) struct Op {
     pub phase: Phase,
     /// Order of admission.
     pub seq: u64,
+    /// When it was admitted.
+    pub since: Tick,
     pub kind: Kind,
 }
 
@@ -189,6 +191,8 @@ pub(super) struct Repair {
 pub(super) struct Sync {
     pub kind: SyncKind,
     pub paused: bool,
+    /// Word behind the last one that the target has told as dirty.
+    pub bits_next: u64,
     /// Blocks below it have been started in this pass.
     pub cursor: u64,
     pub inflight: u32,
@@ -216,6 +220,7 @@ impl Sync {
         Sync {
             kind,
             paused: false,
+            bits_next: 0,
             cursor: 0,
             inflight: 0,
             total,

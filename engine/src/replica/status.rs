@@ -50,6 +50,8 @@ impl Replica {
             split_brain: self.split_brain,
             needs_full: sb.needs_full,
             client_ops: u32::try_from(self.ops.len()).unwrap_or(u32::MAX),
+            // The replica does not know of connections; the shell fills it in.
+            client_ops_dead: 0,
             counters: self.counters,
         }
     }

@@ -4,6 +4,7 @@ use super::Replica;
 use super::action::{Action, DropReason, Note};
 use super::event::DiskError;
 use super::ids::Waiter;
+use super::mutant::Mutant;
 use super::state::{Grow, Kind, Remote, Stage, Then};
 use crate::format::tail::Tail;
 use crate::units::{Role, Span, Tick};
@@ -36,7 +37,8 @@ impl Replica {
     }
 
     fn suspend_deadline(&self) -> Option<Tick> {
-        Some(self.held_since?.after(self.suspend_limit()?))
+        let at = self.held_since?.after(self.suspend_limit()?);
+        Some(at).filter(|_| !Mutant::SuspendForever.on()) // R14
     }
 
     pub(super) fn run_timers(&mut self) {
@@ -129,7 +131,9 @@ impl Replica {
             });
         if !owes || self.link.is_none() {
             self.acked_at = self.now;
-        } else if self.now.since(self.acked_at) >= self.set.times.ack_timeout {
+        } else if self.now.since(self.acked_at) >= self.set.times.ack_timeout
+            && !Mutant::WaitForeverForReports.on()
+        {
             self.send(Message::Bye(ByeReason::NoProgress));
             self.drop_session(DropReason::NoProgress, Span(0));
         }
@@ -138,7 +142,8 @@ impl Replica {
     /// A secondary's answer extends the primary's lease; one that prepares a takeover, or has an
     /// open attempt at one, is silent (R13).
     pub(super) fn on_ping(&mut self, stamp: u64) {
-        if self.role == Role::Secondary && !self.is_silent() {
+        let silent = self.is_silent() && !Mutant::PongWhileTakingOver.on(); // R13
+        if self.role == Role::Secondary && !silent {
             self.pong_sent = Some(self.now);
             self.send(Message::Pong { stamp });
         }

@@ -10,7 +10,7 @@ use super::ids::Waiter;
 use super::mutant::Mutant;
 use super::slab::Key;
 use super::state::{Kind, Local, Op, Phase, Remote, Stage, WriteOp};
-use crate::units::{Extent, Need, Role};
+use crate::units::{BLOCK_BYTES, Extent, Need, Role};
 use crate::wire::message::{Message, Status};
 
 impl Replica {
@@ -32,7 +32,7 @@ impl Replica {
             entered: false,
         };
         let seq = self.next_seq();
-        let op = Op { at, phase: Phase::Gated, seq, kind: Kind::Write(write) };
+        let op = Op { at, phase: Phase::Gated, seq, since: self.now, kind: Kind::Write(write) };
         let key = self.ops.insert(op);
         self.try_write(key);
     }
@@ -242,15 +242,16 @@ impl Replica {
 
     /// Blocks may differ from here on; a resync that thought them equal must come back to them.
     pub(super) fn mark_dirty(&mut self, at: Extent) {
-        self.dirty.bitmap.set(at.blocks());
-        if let Some(sync) = &mut self.sync {
-            let before = sync.unflushed.len();
-            sync.unflushed.retain(|(extent, _)| !extent.overlaps(at));
-            if sync.unflushed.len() != before {
-                sync.unflushed_bytes =
-                    sync.unflushed.iter().map(|(extent, _)| u64::from(extent.len)).sum();
-            }
+        let newly = self.dirty.bitmap.set(at.blocks());
+        let Some(sync) = &mut self.sync else { return };
+        let before = sync.unflushed_bytes;
+        let count = sync.unflushed.len();
+        sync.unflushed.retain(|(extent, _)| !extent.overlaps(at));
+        if sync.unflushed.len() != count {
+            sync.unflushed_bytes =
+                sync.unflushed.iter().map(|(extent, _)| u64::from(extent.len)).sum();
         }
+        self.pace.dirtied(newly * BLOCK_BYTES + before - sync.unflushed_bytes);
     }
 
     /// The local leg of a write ended.
@@ -287,7 +288,8 @@ impl Replica {
 
     /// Answers when the rule allows it, and ends the write when both legs have ended.
     pub(super) fn settle_write(&mut self, key: Key) {
-        let required = self.peer_required();
+        let loose = Mutant::GrowWithoutTighten.on() && matches!(self.stage, Stage::Growing(_));
+        let required = self.peer_required() && !loose; // R27
         let adopted = self.adopted() || Mutant::AckBeforeAdoption.on(); // R8
         let failing = self.disk_failed;
         let Some(Op { kind: Kind::Write(write), .. }) = self.ops.get(key) else { return };
@@ -313,8 +315,11 @@ impl Replica {
     }
 
     pub(super) fn answer_write(&mut self, key: Key, result: Answered) {
-        let Some(Op { at, kind: Kind::Write(write), .. }) = self.ops.get_mut(key) else { return };
+        let Some(Op { at, since, kind: Kind::Write(write), .. }) = self.ops.get_mut(key) else {
+            return;
+        };
         let Some(req) = write.req.take() else { return };
+        self.pace.answered(self.now.since(*since), self.now);
         if result == Answered::Ok {
             self.counters.writes += 1;
             self.counters.write_bytes += u64::from(at.len);

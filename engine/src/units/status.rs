@@ -113,6 +113,9 @@ pub struct Status {
     pub needs_full: bool,
     /// Wall-clock free: requests held or in flight.
     pub client_ops: u32,
+    /// Of those, pieces of requests whose client connections have ended: they are carried out, and
+    /// whoever sends them again queues behind them (R20).
+    pub client_ops_dead: u32,
     /// Totals since start.
     pub counters: Counters,
 }

@@ -35,6 +35,11 @@ impl File {
             debug_assert_eq!(error.kind(), io::ErrorKind::NotConnected);
         }
     }
+    /// Whether the other end of a socket is gone, or sends nothing any more. For when no receive
+    /// is in flight that would tell. A socket that can't be asked counts as gone.
+    pub fn has_hung_up(&self) -> bool {
+        sys::has_hung_up(self.as_fd()).unwrap_or(true)
+    }
     /// Whether reads and writes never wait, so that a worker thread for them would cost more than
     /// they do. A file system that does not tell counts as one that waits.
     pub fn is_in_memory(&self) -> bool {

@@ -154,6 +154,11 @@ impl Gather {
     pub fn head_bytes(&self) -> usize {
         self.head.len()
     }
+    /// Slots of that size that parts of are gathered.
+    pub fn slots_of(&self, bytes: usize) -> usize {
+        let is = |part: &&Part| matches!(part, Part::Slot { lease, .. } if lease.len() == bytes);
+        self.parts.iter().filter(is).count()
+    }
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()

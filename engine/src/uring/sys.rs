@@ -216,6 +216,15 @@ pub fn shutdown(fd: BorrowedFd<'_>) -> io::Result<()> {
     check(unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_RDWR) })
 }
 
+/// Whether the other end of a socket sends nothing any more, or is gone. Bytes that were not
+/// received yet may still be there.
+pub fn has_hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut asked = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY: the pointer is to one structure that lives through the call, which does not wait.
+    check(unsafe { libc::poll(&raw mut asked, 1, 0) })?;
+    Ok(asked.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0)
+}
+
 /// Whether this is a regular file that lives in memory alone (tmpfs): reads and writes of it never
 /// wait. A device node does not count, although the file system that holds the node may be tmpfs:
 /// what it leads to is somewhere else.

@@ -137,6 +137,7 @@ impl Fields {
             Message::Ping { stamp: token }
             | Message::Pong { stamp: token }
             | Message::SyncReady { round: token }
+            | Message::BitsTaken { round: token }
             | Message::MakeUpToDate { round: token, .. }
             | Message::UpToDateDone { round: token }
             | Message::DropBits { round: token }

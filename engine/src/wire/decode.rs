@@ -122,6 +122,7 @@ fn one(header: &Header, body: &[u8]) -> Result<Message, Malformed> {
             words: body.chunks_exact(8).map(|raw| u64_at(raw, 0)).collect(),
         },
         Kind::SyncReady => Message::SyncReady { round },
+        Kind::BitsTaken => Message::BitsTaken { round },
         Kind::Flush => Message::Flush { token },
         Kind::FlushDone => Message::FlushDone { token, status: status(header.code)? },
         Kind::MakeUpToDate => {

@@ -69,6 +69,8 @@ kinds! {
     Life = 12,
     /// `Message::Bye`: reason in the code.
     Bye = 13,
+    /// `Message::BitsTaken`: round in the token field.
+    BitsTaken = 14,
     /// `Message::Write`: payload follows.
     Write = 32,
     /// `Message::Zero`.

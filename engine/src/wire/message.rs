@@ -16,10 +16,13 @@ pub enum Message {
     Pong { stamp: u64 },
     /// The sender's state. Opens a session; sent again whenever role or record change.
     Hello(Box<Hello>),
-    /// Source to target: prepare to be written; answer with `Bits`, then `SyncReady`.
+    /// Source to target: prepare to be written; answer with `Bits`, few at a time, then
+    /// `SyncReady`.
     SyncBegin { round: u64, kind: SyncKind, generation: Generation },
     /// Target to source: blocks that may differ, as words of the bitmap from `first_word` on.
     Bits { round: u64, first_word: u64, words: Box<[u64]> },
+    /// Source to target: one `Bits` was taken; another one may come.
+    BitsTaken { round: u64 },
     /// Target to source: state is durable, all bits were sent, resync may start.
     SyncReady { round: u64 },
     /// Make everything received so far stable.

@@ -34,6 +34,7 @@ pub(crate) fn validate(message: &Message) -> Result<(), Malformed> {
         | Message::Pong { .. }
         | Message::SyncBegin { .. }
         | Message::SyncReady { .. }
+        | Message::BitsTaken { .. }
         | Message::Flush { .. }
         | Message::FlushDone { .. }
         | Message::MakeUpToDate { .. }

@@ -10,7 +10,10 @@ pub const FRAME_MAGIC: [u8; 4] = *b"LSfr";
 pub const GREETING_MAGIC: [u8; 8] = *b"LSgreet\n";
 
 /// What each version changed, oldest first.
-pub const LEDGER: &[(u16, &str)] = &[(1, "first shape")];
+pub const LEDGER: &[(u16, &str)] = &[
+    (1, "first shape"),
+    (2, "the source acknowledges `Bits`: a target's bitmap is no longer queued whole"),
+];
 
 /// The version that this build speaks.
 pub const VERSION: u16 = LEDGER[LEDGER.len() - 1].0;

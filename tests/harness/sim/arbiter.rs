@@ -80,6 +80,20 @@ impl Arbiter {
         self.waiting.get(&id).map(|request| request.node)
     }
 
+    /// Writes on their way that would still take effect.
+    pub fn may_land(&self) -> impl Iterator<Item = (&Request, &Record)> {
+        let now = self.record.as_ref().map(|record| record.version);
+        self.waiting.values().filter_map(move |request| match &request.want {
+            Want::Swap { expected, next } if *expected == now => Some((request, next)),
+            _ => None,
+        })
+    }
+
+    /// The newest record that was ever stored.
+    pub fn newest(&self) -> Option<&Record> {
+        self.newest.as_ref().or(self.record.as_ref())
+    }
+
     /// A request is lost.
     pub fn drop_request(&mut self, id: u64) {
         self.waiting.remove(&id);

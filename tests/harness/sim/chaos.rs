@@ -334,17 +334,22 @@ impl World {
             }
             Fault::ReadErrors(node) => {
                 self.host(node).disk.faults.reads = on;
-                self.host(node).hurt = true;
+                self.host(node).hurt |= on;
+                self.host(node).unreadable |= on;
             }
             Fault::WriteErrors(node) => {
                 self.host(node).disk.faults.writes = on;
-                self.host(node).hurt = true;
-                self.host(node).broken |= on;
+                if on {
+                    self.host(node).spoil("write errors");
+                    self.host(node).broken = true;
+                }
             }
             Fault::MetaErrors(node) => {
                 self.host(node).disk.faults.meta = on;
-                self.host(node).hurt = true;
-                self.host(node).broken |= on;
+                if on {
+                    self.host(node).spoil("metadata errors");
+                    self.host(node).broken = true;
+                }
             }
             _ => {}
         }
@@ -369,6 +374,7 @@ impl World {
     fn bad_block(&mut self, node: NodeId) {
         let block = self.plan.working[self.random.index(self.plan.working.len())];
         self.host(node).disk.bad_blocks.push(block);
+        self.host(node).unreadable = true;
     }
 
     /// Gives a kept frame to a replica as if the shell had not looked at its session.
@@ -445,7 +451,7 @@ impl World {
         let name = self.name();
         let host = self.host(node);
         host.content_lost = true;
-        host.hurt = true;
+        host.spoil("a replaced disk");
         if !host.serial.is_empty() {
             host.serial = format!("disk-{node}-{name}");
         }
@@ -460,7 +466,7 @@ impl World {
         let page = self.random.index(pages);
         let host = self.host(node);
         host.rotted = true;
-        host.hurt = true;
+        host.spoil("rot");
         host.disk.rot(page, mask);
     }
 
@@ -476,20 +482,24 @@ impl World {
         let host = self.host(node);
         host.misread = Some(pair);
         host.rotted = true;
-        host.hurt = true;
+        host.spoil("a misread page");
         self.kill_engine(node, Some(length));
     }
 
     /// Only while both engines know the record, and no write is under way: nothing can protect a
     /// node that has never heard of what was taken back.
-    fn roll_back(&mut self) -> bool {
+    pub fn roll_back(&mut self) -> bool {
         let newest = self.arbiter.record.as_ref().map(|record| record.version);
         let knows = |node: &NodeId| {
             let engine = self.hosts[index(*node)].engine.as_ref();
             let seen = engine.and_then(|engine| engine.replica.status().record);
             seen.map(|record| record.version) == newest
         };
-        [NodeId::A, NodeId::B].iter().all(knows) && self.arbiter.roll_back()
+        let done = [NodeId::A, NodeId::B].iter().all(knows) && self.arbiter.roll_back();
+        if done {
+            self.witness.rolled_back = self.now();
+        }
+        done
     }
 
     /// Tells the engines that serve; a resync of an earlier owner stays paused until it is told.

@@ -26,6 +26,7 @@ impl World {
         self.say(|| format!("{node}: clients {}", if open { "accepted" } else { "refused" }));
         if open {
             self.check_alone(node);
+            self.witness_opening(node);
             let host = &self.hosts[index(node)];
             self.judge.holds_all("P3 (serves without an acknowledged write)", node, &host.disk);
             if self.plan.clients {
@@ -193,6 +194,7 @@ impl World {
                 self.judge.on_member(op.at, op.stamp, fua, member, &host.disk);
             }
         }
+        self.witness_answer(node, op, fua);
     }
 }
 

@@ -141,6 +141,7 @@ impl World {
                 }
             }
             Step::AnnounceRelease(version) => {
+                self.witness.released(node, version);
                 self.say(|| format!("{node}: announces release {version:?}"));
             }
             Step::Reply { request, result } => {
@@ -159,6 +160,7 @@ impl World {
     }
 
     fn ask(&mut self, node: NodeId, step: StepId, want: Want) {
+        self.witness_request(node, &want);
         let attempt = self.plan.times.arbiter_attempt;
         let travel = self.delay_us(1_000, 20_000).plus(Span(self.arbiter.late[index(node)]));
         let Some(daemon) = self.host(node).daemon.as_mut() else { return };
@@ -225,6 +227,7 @@ impl World {
                 self.host(node).content_lost &= !filled;
             }
         }
+        self.witness_record(&seen, members);
         let alone = self.peer_would_win(old.as_ref(), &seen);
         // A takeover that lands after its sender's power loss leaves a member without the mark,
         // which needs an operator.
@@ -306,6 +309,7 @@ impl World {
         if host.daemon.as_ref().is_some_and(|daemon| daemon.engine == Some(engine)) {
             if status.mark.is_some() {
                 host.mark = status.mark;
+                host.marked = status.mark;
             }
             self.hear(node, Event::Engine(status));
         }

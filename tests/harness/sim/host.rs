@@ -147,6 +147,12 @@ pub struct Host {
     pub rotted: bool,
     /// A fault has hit its disks at some time.
     pub hurt: bool,
+    /// The last fault that may have cost it its copy.
+    pub spoiler: Option<&'static str>,
+    /// Some of its data could not be read at some time.
+    pub unreadable: bool,
+    /// The last mark that it was seen to hold.
+    pub marked: Option<InSyncMark>,
 }
 
 impl Host {
@@ -173,6 +179,9 @@ impl Host {
             broken: false,
             rotted: false,
             hurt: false,
+            spoiler: None,
+            unreadable: false,
+            marked: None,
         }
     }
 
@@ -184,6 +193,17 @@ impl Host {
     /// A tick of the host's clock as the simulation counts.
     pub fn global(&self, local: Tick) -> Tick {
         Tick(local.0.saturating_sub(self.skew))
+    }
+
+    /// A fault that may cost this host its copy.
+    pub fn spoil(&mut self, fault: &'static str) {
+        self.hurt = true;
+        self.spoiler = Some(fault);
+    }
+
+    /// What may have cost it its copy.
+    pub fn suspect(&self) -> Option<&'static str> {
+        self.spoiler.or(self.unreadable.then_some("an unreadable block"))
     }
 
     /// A new run.

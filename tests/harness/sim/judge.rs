@@ -171,6 +171,17 @@ impl Judge {
         }
     }
 
+    /// Whether this disk has a write that was answered just now, or a later one, or had it before
+    /// its host lost power.
+    pub fn has(&mut self, at: Extent, stamp: u64, node: NodeId, disk: &Disk) -> bool {
+        let instant = self.instant();
+        at.blocks().all(|block| {
+            let Some(register) = self.registers.get_mut(&block) else { return true };
+            register.value(stamp).is_none_or(|value| value.exposed[index(node)])
+                || register.legal(disk.current.get(block), instant, false).is_none()
+        })
+    }
+
     /// The write of `stamp` failed, or its connection is gone.
     pub fn write_gave_up(&mut self, node: NodeId, at: Extent, stamp: u64) {
         let instant = self.instant();

@@ -1,6 +1,7 @@
 //! A seeded, single-threaded simulator of the whole system in virtual time. Two nodes, each the
 //! production replica, decider, on-disk format and wire code; everything around them is simulated.
-//! See `disk` and `link` for the fault model, `judge` for what is checked, `seed` for a run.
+//! See `disk` and `link` for the fault model, `judge` and `witness` for what is checked, `seed` for
+//! a run.
 
 pub mod arbiter;
 pub mod chaos;
@@ -10,6 +11,7 @@ pub mod disk;
 pub mod host;
 pub mod judge;
 pub mod link;
+pub mod necessity;
 pub mod node;
 pub mod operator;
 pub mod partition;
@@ -20,4 +22,5 @@ pub mod register;
 pub mod scenario;
 pub mod seed;
 pub mod theme;
+pub mod witness;
 pub mod world;

@@ -8,6 +8,7 @@ use super::judge::index;
 use super::partition;
 use super::random::scramble;
 use super::world::{What, World};
+use lockstep_engine::limits::{SYNC_DELAY_TARGET, SYNC_RATE_FLOOR};
 use lockstep_engine::replica::Replica;
 use lockstep_engine::replica::action::{Action, Answered, Note, Refusal};
 use lockstep_engine::replica::event::{BufId, CmdId, DiskError, Event, OpId, ReqId};
@@ -40,6 +41,8 @@ impl World {
             sync_digests: plan.sync_digests,
             sync_window: plan.sync_window,
             sync_rate_max: None,
+            sync_rate_floor: if plan.seed.is_multiple_of(4) { SYNC_RATE_FLOOR } else { 1 << 30 },
+            sync_delay_target: SYNC_DELAY_TARGET,
             intent_idle: plan.intent_idle,
             times: plan.times,
         };
@@ -268,6 +271,9 @@ impl World {
         let Some(done) = self.host(node).disk.complete(io) else { return };
         for (block, before, after) in &done.changed {
             self.judge.disk_changed(node, *block, *before, *after);
+        }
+        if matches!(done.io.kind, IoKind::Meta { page: 1, .. }) && done.result.is_ok() {
+            self.witness_stored(node);
         }
         let Some(engine) = self.host(node).engine.as_mut() else { return };
         if engine.run != done.io.run {

@@ -2,13 +2,17 @@
 //! what a person would do with broken devices. Never forces while an orderly way exists.
 
 use super::judge::{index, show_tick};
+use super::necessity::Way;
 use super::partition::{blank_disk, blank_superblock};
 use super::world::{What, World};
 use lockstep_ctl::decide::event::Verb;
 use lockstep_engine::units::{DiskState, NodeId, Span};
 
-/// How long before the operator accepts loss where a copy is gone for good.
+/// How long after healing before the operator accepts loss where a copy is gone for good.
 const DESPAIR: Span = Span::millis(60_000);
+/// How long before the operator goes to the machines: stops what only seems to live, or says that
+/// it serves nothing.
+const GO_THERE: Span = Span::millis(30_000);
 /// The operator looks this often.
 const OPERATOR: Span = Span::millis(2_000);
 
@@ -17,9 +21,10 @@ impl World {
     pub fn operator_tick(&mut self) {
         let now = self.now();
         self.queue.after(OPERATOR, What::OperatorTick);
-        self.check_held();
+        self.check_held(Span::millis(60_000));
         if [NodeId::A, NodeId::B].into_iter().any(|node| self.serves(node)) {
             self.idle_since = now;
+            self.bring_back_daemons();
         }
         let Some(record) = self.arbiter.record.clone() else {
             self.operator(NodeId::A, Verb::Create { both_blank: true });
@@ -32,8 +37,11 @@ impl World {
         if !young && now.since(self.idle_since) < self.plan.patience {
             return;
         }
-        let desperate = self.healed && now.since(self.idle_since) > DESPAIR;
-        if desperate && self.despair() {
+        let down = now.since(self.idle_since.max(self.healed_at));
+        if self.healed && down > DESPAIR && self.despair() {
+            return;
+        }
+        if self.healed && down > GO_THERE && self.go_there() {
             return;
         }
         let members: Vec<NodeId> = Vec::from(self.members());
@@ -54,10 +62,10 @@ impl World {
     }
 
     /// P6: nothing is held longer than the engine's own limit, and the time to find out.
-    fn check_held(&mut self) {
+    pub fn check_held(&mut self, slack: Span) {
         let now = self.now();
         let limit = self.plan.times.suspend_max.unwrap_or(Span(u64::MAX / 2));
-        let limit = limit.plus(Span::millis(60_000));
+        let limit = limit.plus(slack);
         for node in [NodeId::A, NodeId::B] {
             if let Some(since) = self.oldest_request(node)
                 && now.since(since) > limit
@@ -122,18 +130,55 @@ impl World {
         };
         let members = self.members();
         let both = [NodeId::A, NodeId::B];
-        let spared = |node: &NodeId| members.contains(*node) && !self.hosts[index(*node)].hurt;
+        let spared = |node: &NodeId| {
+            let host = &self.hosts[index(*node)];
+            members.contains(*node) && !host.hurt && !host.unreadable
+        };
         !both.iter().any(spared) && !both.iter().any(usable)
     }
 
-    /// A member's copy is gone for good and the other one can't prove that it has everything: the
-    /// operator accepts loss.
+    /// A daemon that the operator stopped may run again: somebody serves.
+    fn bring_back_daemons(&mut self) {
+        for node in [NodeId::A, NodeId::B] {
+            if self.healed && !self.host(node).wants_daemon {
+                self.host(node).wants_daemon = true;
+                self.queue.after(Span::millis(100), What::DaemonStart { node });
+            }
+        }
+    }
+
+    /// What takes the operator's word, or hands.
+    fn go_there(&mut self) -> bool {
+        match self.way_out() {
+            Some((node, Way::StartAlone)) => {
+                self.operator(node, Verb::Start { without_peer: true });
+                true
+            }
+            Some((node, Way::TakeoverFromSilence)) => {
+                self.host(node.peer()).wants_daemon = false;
+                self.kill_daemon(node.peer(), None);
+                self.operator(node, Verb::Takeover);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Nothing but loss is left: the operator accepts it. P5: where a way is left, nobody would
+    /// have come here.
     fn despair(&mut self) -> bool {
-        let hopeless = [NodeId::A, NodeId::B]
-            .into_iter()
-            .any(|node| self.members().contains(node) && !self.good(node));
-        if !hopeless {
-            return false;
+        let spoiled = self.spoiled_by_itself();
+        if let Some((node, way)) = self.way_out() {
+            let text =
+                format!("P5: nobody serves, though {node} could {way:?}: {}", self.describe());
+            self.judge.violate(text);
+            return true;
+        }
+        if let Some((node, obstacle)) = spoiled {
+            let what = obstacle.words();
+            let text = format!("P5: {node} {what} without a fault: {}", self.describe());
+            self.judge.violate(text);
+            return true;
         }
         let both = [NodeId::A, NodeId::B];
         let best = both
@@ -144,6 +189,7 @@ impl World {
                 both.into_iter().find(|node| self.good(*node) || old(node))
             });
         if let Some(node) = best {
+            self.cause = Some(self.why_none());
             self.operator(node, Verb::ForcePromote);
         }
         best.is_some()

@@ -1,9 +1,9 @@
 //! Cluster partitions of the simulated hosts, made and read by the production format code.
 
 use super::disk::Disk;
-use lockstep_engine::format::layout::Layout;
+use lockstep_engine::format::layout::{Layout, SUPERBLOCK_PAGES};
 use lockstep_engine::format::recover::{Recovered, fresh, recover};
-use lockstep_engine::format::superblock::Superblock;
+use lockstep_engine::format::superblock::{Superblock, choose};
 use lockstep_engine::limits::{ATTEMPTS_MAX, HISTORY_MAX};
 use lockstep_engine::units::{
     BLOCK_BYTES, BootId, ClusterId, DiskState, Generation, GroupId, NodeId, PAGE_BYTES, Page,
@@ -75,6 +75,12 @@ pub fn open(disk: &Disk, misread: Option<(u64, u64)>, serial: &str) -> Result<Re
     };
     let tail = disk.tail.map(Some);
     recover(&mut read, tail, serial).map_err(|damage| format!("{damage}"))
+}
+
+/// What the disk says of itself at this moment; `None` when rot has taken both slots.
+pub fn stored(disk: &Disk) -> Option<Superblock> {
+    let page = |at: u64| usize::try_from(at).ok().and_then(|at| disk.pages.get(at));
+    choose(SUPERBLOCK_PAGES.map(page)).ok().map(|(found, _)| found)
 }
 
 /// Own life counter, and the highest heard of the peer, as stored.

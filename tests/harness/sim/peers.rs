@@ -159,6 +159,7 @@ impl World {
         if !live || self.link.session != Some(session) {
             return;
         }
+        self.witness_sent(node, session, &message);
         let to = node.peer();
         let flow = self.link.encode(index(to), session, epoch, message, payload);
         self.transmit(to, session, flow);
@@ -197,6 +198,7 @@ impl World {
             Ok((epoch, messages)) => {
                 for message in messages {
                     if live(self) {
+                        self.witness_frame(to, session, &message);
                         let payload = frame.payload.clone();
                         self.deliver(to, frame.session, epoch, message, payload);
                     }
@@ -254,6 +256,7 @@ impl World {
     pub fn beat(&mut self, to: NodeId, beat: PeerBeat, sent: Tick, run: u64) {
         let Some(daemon) = self.host(to).daemon.as_ref() else { return };
         let answer = daemon.answering;
+        self.witness_beat(to, answer);
         self.hear(to, Heard::Heartbeat(beat));
         let from = to.peer();
         if answer && !self.beats_cut[index(from)] {

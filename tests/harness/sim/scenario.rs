@@ -8,7 +8,7 @@
 //! write|write-fua|read|zero N FIRST..END, flush N          clients, in blocks
 //! run SPAN, until in-sync SPAN, until serves N SPAN        time
 //! cut|heal link|beats|all, stall|pass a->b, break link     network
-//! arbiter down|up, arbiter cut|join|lose-reply N, arbiter late N SPAN
+//! arbiter down|up|back|forth, arbiter cut|join|lose-reply N, arbiter late N SPAN
 //! disk N slow SPAN|fail-reads|fail-writes|fail-meta|ok|swap|snapshot|restore
 //! disk N bad|rot|rot-data NUMBER                           block or page
 //! create|start|takeover|move|stop|release|force N, start-alone N, verify N
@@ -31,6 +31,8 @@ use lockstep_engine::replica::event::Command;
 use lockstep_engine::replica::settings::AckMode;
 use lockstep_engine::units::{BLOCKS_PER_REGION, Extent, Members, NodeId, Span, Status};
 
+/// A request may stay unanswered for this much longer than the engine's own limit (P6).
+const HELD: Span = Span::millis(10_000);
 /// Regions of the volume in stories.
 const REGIONS: u64 = 16;
 
@@ -150,6 +152,7 @@ impl Story {
             }
             ["run", time] => {
                 self.world.run(span(time)?);
+                self.world.check_held(HELD);
                 Ok(())
             }
             ["until", "in-sync", time] => self.until(span(time)?, World::in_sync),
@@ -161,6 +164,10 @@ impl Story {
             ["status", who] => self.status(node(who)?),
             ["write" | "write-fua" | "read" | "zero", ..] | ["flush", _] => self.client(&words),
             ["cut" | "heal" | "stall" | "pass" | "break", what] => self.network(words[0], what),
+            ["arbiter", "back"] => match self.world.roll_back() {
+                true => Ok(()),
+                false => Err("the arbiter can't go back now".to_owned()),
+            },
             ["arbiter", ..] => self.arbiter(&words[1..]),
             ["disk", who, ..] => self.disk(node(who)?, &words[2..]),
             [_, _] => self.process(words[0], node(words[1])?),
@@ -244,6 +251,7 @@ impl Story {
         match words {
             ["down"] => arbiter.down = true,
             ["up"] => arbiter.down = false,
+            ["forth"] => arbiter.roll_forward(),
             ["cut", who] => arbiter.cut[index(node(who)?)] = true,
             ["join", who] => arbiter.cut[index(node(who)?)] = false,
             ["lose-reply", who] => arbiter.lose_replies[index(node(who)?)] += 1,

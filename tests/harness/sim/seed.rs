@@ -23,6 +23,8 @@ pub struct Outcome {
     pub violation: Option<String>,
     /// How it ended, when there was no violation.
     pub ending: Ending,
+    /// Why it had to end with a force, or lost.
+    pub cause: Option<String>,
     /// What happened, when it was asked for.
     pub trace: Vec<String>,
 }
@@ -134,6 +136,7 @@ impl World {
     /// Ends all faults for good.
     pub fn heal(&mut self) {
         self.healed = true;
+        self.healed_at = self.now();
         self.say(|| "heal".to_owned());
         for node in [NodeId::A, NodeId::B] {
             for fault in [
@@ -167,8 +170,9 @@ impl World {
         let until = self.now().after(RECOVERY);
         while self.judge.violation.is_none() && !(self.in_sync() && self.is_repaired()) {
             if self.now() >= until {
-                if self.last_copy_lost() {
+                if self.last_copy_lost() && self.way_out().is_none() {
                     self.ending = Ending::Lost;
+                    self.cause = Some(self.why_none());
                     return;
                 }
                 let text = format!("P5: not in sync {} after healing", self.describe());
@@ -269,6 +273,7 @@ impl World {
             faults: self.faults,
             violation,
             ending: self.ending,
+            cause: self.cause,
             trace: self.trace,
         }
     }

@@ -12,6 +12,7 @@ use super::queue::Queue;
 use super::random::Random;
 use super::seed::Ending;
 use super::theme::Theme;
+use super::witness::Witness;
 use lockstep_ctl::decide::event::{PeerBeat, StepId, Verb};
 use lockstep_ctl::decide::step::EngineCommand;
 use lockstep_engine::limits::Times;
@@ -180,6 +181,8 @@ pub struct World {
     pub random: Random,
     /// The judge.
     pub judge: Judge,
+    /// What was seen of the wire, the heartbeats and the requests to the arbiter.
+    pub witness: Witness,
     /// Hosts of a and b.
     pub hosts: [Host; 2],
     /// The link between the engines.
@@ -198,6 +201,10 @@ pub struct World {
     pub next_name: u64,
     /// No more faults.
     pub healed: bool,
+    /// Since when.
+    pub healed_at: Tick,
+    /// What stood in the way of everything but force.
+    pub cause: Option<String>,
     /// Last time that anything but the link changed between nodes and arbiter.
     pub network_since: Tick,
     /// How the run ends, as far as is known.
@@ -222,6 +229,7 @@ impl World {
             queue: Queue::new(Tick(0)),
             random,
             judge: Judge::new(plan.ack == AckMode::Received),
+            witness: Witness::default(),
             hosts,
             link: Link::default(),
             arbiter: Arbiter::default(),
@@ -231,6 +239,8 @@ impl World {
             trace: Vec::new(),
             next_name: 0,
             healed: false,
+            healed_at: Tick(0),
+            cause: None,
             network_since: Tick(0),
             ending: Ending::Equal,
             idle_since: Tick(0),

@@ -5,13 +5,14 @@
 //! after its deadline. For one host and for file systems that both nodes mount.
 
 use super::proof::{Proof, sync_dir, trouble, write_synced};
+use super::watch::Watch;
 use super::{Arbiter, Health, PairView, Pending, Trouble};
 use crate::act::host;
 use crate::decide::event::{ReadResult, SwapResult};
 use crate::decide::record::Record;
 use lockstep_engine::units::{ClusterId, GroupId, NodeId, Nonce, Version};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 use tokio::sync::oneshot;
@@ -48,12 +49,7 @@ struct Inner {
     proof: Proof,
     cluster: ClusterId,
     group: GroupId,
-    shared: Mutex<Shared>,
-}
-
-struct Shared {
-    pair: PairView,
-    health: Health,
+    watch: Watch,
 }
 
 impl Directory {
@@ -66,10 +62,8 @@ impl Directory {
             own,
             kept: place.state_dir.join(format!("pair-{}", place.group)),
         };
-        let health =
-            Health { store: format!("directory {}", place.root.display()), ..Health::default() };
-        let shared = Mutex::new(Shared { pair: PairView::default(), health });
-        let inner = Inner { proof, cluster: place.cluster, group: place.group, shared };
+        let watch = Watch::new(format!("directory {}", place.root.display()));
+        let inner = Inner { proof, cluster: place.cluster, group: place.group, watch };
         Directory { inner: Arc::new(inner), deadline: place.deadline }
     }
 
@@ -82,9 +76,9 @@ impl Directory {
     ) -> Pending<T> {
         let (inner, deadline) = (Arc::clone(&self.inner), self.deadline);
         Box::pin(async move {
-            let stuck = inner.with(|shared| shared.health.stuck);
+            let stuck = inner.watch.with(|shared| shared.health.stuck);
             if stuck >= STUCK_CALLS_MAX {
-                inner.ended(Err(Trouble::Stuck { calls: stuck }));
+                inner.watch.ended(Err(Trouble::Stuck { calls: stuck }));
                 return late;
             }
             let (done, result) = oneshot::channel();
@@ -96,7 +90,7 @@ impl Directory {
                 }
             });
             if let Err(cause) = spawned {
-                inner.ended(Err(trouble("start a thread for", &inner.proof.group, &cause)));
+                inner.watch.ended(Err(trouble("start a thread for", &inner.proof.group, &cause)));
                 return late;
             }
             inner.wait(deadline, started, result, late).await
@@ -105,14 +99,9 @@ impl Directory {
 }
 
 impl Inner {
-    fn with<T>(&self, read: impl FnOnce(&mut Shared) -> T) -> T {
-        // A panic while the lock is held leaves plain values behind: they are still good.
-        read(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
     fn unstick(&self) {
         // A caller that went away before its deadline was never counted.
-        self.with(|shared| shared.health.stuck = shared.health.stuck.saturating_sub(1));
+        self.watch.with(|shared| shared.health.stuck = shared.health.stuck.saturating_sub(1));
     }
 
     async fn wait<T>(
@@ -128,7 +117,7 @@ impl Inner {
             // The worker died: its outcome is as unknown as one that is late.
             Ok(Err(_)) => Err(Trouble::Stuck { calls: 1 }),
             Err(_) => {
-                self.with(|shared| shared.health.stuck += 1);
+                self.watch.with(|shared| shared.health.stuck += 1);
                 result.close();
                 match result.try_recv() {
                     // It ended between the deadline and here.
@@ -145,32 +134,14 @@ impl Inner {
         };
         match ended {
             Ok(value) => {
-                self.ended(Ok(started.elapsed()));
+                self.watch.ended(Ok(started.elapsed()));
                 value
             }
             Err(trouble) => {
-                self.ended(Err(trouble));
+                self.watch.ended(Err(trouble));
                 late
             }
         }
-    }
-
-    fn ended(&self, how: Result<Duration, Trouble>) {
-        self.with(|shared| {
-            shared.health.tried = true;
-            match how {
-                Ok(took) => {
-                    shared.health.last_ms = u64::try_from(took.as_millis()).ok();
-                    shared.health.trouble = None;
-                }
-                Err(trouble) => {
-                    if shared.health.trouble.as_ref() != Some(&trouble) {
-                        tracing::warn!(store = %shared.health.store, %trouble, "arbiter");
-                    }
-                    shared.health.trouble = Some(trouble);
-                }
-            }
-        });
     }
 
     fn file(&self, version: Version) -> PathBuf {
@@ -179,11 +150,12 @@ impl Inner {
 
     /// Leaves the own proof once, and looks whether the store may be believed.
     fn believed(&self) -> Result<Option<Version>, Trouble> {
-        let (pair, left) =
-            self.with(|shared| (shared.pair, shared.health.own_nonce == Some(self.proof.own)));
+        let (pair, left) = self
+            .watch
+            .with(|shared| (shared.pair, shared.health.own_nonce == Some(self.proof.own)));
         if !left {
             self.proof.leave()?;
-            self.with(|shared| shared.health.own_nonce = Some(self.proof.own));
+            self.watch.with(|shared| shared.health.own_nonce = Some(self.proof.own));
         }
         let highest = highest(&self.proof.group)?;
         self.proof.check(pair, highest)?;
@@ -284,10 +256,10 @@ impl Arbiter for Directory {
     }
 
     fn tell(&self, pair: PairView) {
-        self.inner.with(|shared| shared.pair = pair);
+        self.inner.watch.with(|shared| shared.pair = pair);
     }
 
     fn health(&self) -> Health {
-        self.inner.with(|shared| shared.health.clone())
+        self.inner.watch.with(|shared| shared.health.clone())
     }
 }

@@ -3,7 +3,9 @@
 //! and may still take effect later (SAFETY R4).
 
 pub mod directory;
+pub mod etcd;
 mod proof;
+mod watch;
 
 use crate::decide::event::{ReadResult, SwapResult};
 use crate::decide::record::Record;
@@ -108,31 +110,81 @@ pub enum Trouble {
         /// Version whose file is damaged.
         version: Version,
     },
+    /// What stands where the record belongs is none.
+    Unreadable {
+        /// The store's own number of that change.
+        revision: u64,
+    },
+    /// The record is longer than a store takes.
+    TooLong {
+        /// Bytes of it.
+        bytes: u64,
+    },
+    /// A server of the store can't be reached.
+    Unreachable {
+        /// The server.
+        endpoint: String,
+        /// The error.
+        cause: String,
+    },
+    /// The encrypted connection was refused by one side.
+    Tls {
+        /// The server.
+        endpoint: String,
+        /// The error.
+        cause: String,
+    },
+    /// The server answers, but the store has no leader: most of its servers are away.
+    NoLeader {
+        /// The server.
+        endpoint: String,
+    },
+    /// The store refuses this user.
+    Denied {
+        /// The server.
+        endpoint: String,
+        /// What it said.
+        cause: String,
+    },
+    /// The server answered what it should not.
+    Answer {
+        /// The server.
+        endpoint: String,
+        /// What it said.
+        cause: String,
+    },
+    /// The peer is away and the server belongs to another store than the one that was proved.
+    OtherStore {
+        /// Id that the store shows.
+        found: u64,
+        /// Id of the store that was proved.
+        proved: u64,
+    },
 }
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Trouble::Slow { ms } => {
-                write!(f, "no answer within {ms} ms; check the file system under it")
+                write!(f, "no answer within {ms} ms; check the store and the way to it")
             }
             Trouble::Stuck { calls } => {
                 write!(f, "{calls} calls hang; repair the file system under it")
             }
             Trouble::Io { doing, cause } => {
-                write!(f, "{doing}: {cause}; check path and rights of `arbiter.directory`")
+                write!(f, "{doing}: {cause}; check path and rights")
             }
             Trouble::PeerUnproved => f.write_str(
                 "the peer has not shown yet that it sees this store; check the arbiter there",
             ),
             Trouble::Different { .. } => f.write_str(
-                "a and b see different directories; give both the same `arbiter.directory`",
+                "a and b see different directories or stores; give both the same `arbiter`",
             ),
             Trouble::NeverProved => f.write_str(
                 "never proved to be the same on both nodes; start the peer's daemon once",
             ),
             Trouble::OtherPair => {
-                f.write_str("not the directory that this pair has used; check `arbiter.directory`")
+                f.write_str("not the store that this pair has used; check `arbiter`")
             }
             Trouble::FloorUnknown => {
                 f.write_str("waits for the engine to tell its last record; start the engine")
@@ -145,7 +197,7 @@ impl fmt::Display for Trouble {
                 persisted.0
             ),
             Trouble::ForeignRecord => f.write_str(
-                "the record there is of another cluster or group; check ids and directory",
+                "the record there is of another cluster or group; check ids and `arbiter`",
             ),
             Trouble::Damaged { version } => {
                 write!(
@@ -154,6 +206,46 @@ impl fmt::Display for Trouble {
                     version.0
                 )
             }
+            other => other.fmt_server(f),
+        }
+    }
+}
+
+impl Trouble {
+    /// The part of `fmt` about stores that are servers.
+    fn fmt_server(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Unreadable { revision } => write!(
+                f,
+                "what revision {revision} put there is no record; nothing is decided until it is \
+                 put right"
+            ),
+            Trouble::TooLong { bytes } => {
+                write!(f, "a record of {bytes} bytes is too long; use fewer volumes in the group")
+            }
+            Trouble::Unreachable { endpoint, cause } => {
+                write!(f, "{endpoint}: {cause}; check that server and the way to it")
+            }
+            Trouble::Tls { endpoint, cause } => {
+                write!(f, "{endpoint}: {cause}; check the certificates of both sides")
+            }
+            Trouble::NoLeader { endpoint } => write!(
+                f,
+                "{endpoint}: no leader; bring back most servers of the store, or the way to them"
+            ),
+            Trouble::Denied { endpoint, cause } => {
+                write!(f, "{endpoint}: {cause}; check user, password and rights on the keys")
+            }
+            Trouble::Answer { endpoint, cause } => {
+                write!(f, "{endpoint}: {cause}; check that this is the store and its log")
+            }
+            Trouble::OtherStore { found, proved } => write!(
+                f,
+                "store {found:x}, but this pair has used {proved:x}; check `arbiter` or connect \
+                 both nodes"
+            ),
+            // Said by `fmt`.
+            _ => Ok(()),
         }
     }
 }

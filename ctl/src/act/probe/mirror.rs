@@ -99,6 +99,7 @@ mod tests {
             split_brain: false,
             needs_full: false,
             client_ops: 0,
+            client_ops_dead: 0,
             counters: Counters::default(),
         }
     }

@@ -23,6 +23,8 @@ use std::path::{Path, PathBuf};
 const TOP: &str = "lockstep";
 /// Variable that marks programs where there are no control groups.
 pub const MARK: &str = "LOCKSTEP_CAGE";
+/// Attempts to make a group while others remove its empty parents.
+const MAKINGS: u32 = 5;
 /// How often it is looked whether marked programs are gone: nothing tells of it.
 const LOOK: Span = Span::millis(20);
 
@@ -59,7 +61,14 @@ impl Cage {
     /// Makes it. Returns the file through which a process enters, when there is one.
     pub fn make(&self) -> Option<PathBuf> {
         let group = self.group.as_ref()?;
-        match fs::create_dir_all(group) {
+        let mut made = fs::create_dir_all(group);
+        // Folders above may be removed at the same time by somebody who found them empty.
+        for _ in 0..MAKINGS {
+            if made.as_ref().is_err_and(|cause| cause.kind() == io::ErrorKind::NotFound) {
+                made = fs::create_dir_all(group);
+            }
+        }
+        match made {
             Ok(()) => Some(group.join("cgroup.procs")),
             Err(cause) => {
                 tracing::warn!(
@@ -69,6 +78,11 @@ impl Cage {
                 None
             }
         }
+    }
+
+    /// Its control group, whether it is there or not; `None` on a host without.
+    pub fn group(&self) -> Option<&Path> {
+        self.group.as_deref()
     }
 
     /// Value of the mark that its programs must carry.

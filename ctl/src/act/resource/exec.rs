@@ -119,6 +119,7 @@ pub(super) async fn kill(context: &Context, deadline: Tick) -> Result<(), Failur
     if !cage.clear(deadline).await {
         return Err(unkillable(context, "kill", &cage));
     }
+    cage.remove();
     tell(context, Told::Off)
 }
 

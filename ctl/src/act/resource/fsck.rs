@@ -56,7 +56,7 @@ pub fn count(spec: &FsSpec, context: &Context, checked: bool) {
     let written = fs::create_dir_all(&context.state_dir)
         .and_then(|()| fs::write(&path, format!("{mounts}\n")));
     if let Err(cause) = written {
-        tracing::warn!(path = %path.display(), %cause, "mounts are not counted: it is checked more");
+        tracing::warn!(path = %path.display(), %cause, "mounts are not counted");
     }
 }
 

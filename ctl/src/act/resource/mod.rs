@@ -22,7 +22,7 @@ pub(crate) use cage::pids;
 use lockstep_engine::units::Tick;
 use spec::Spec;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::task::JoinSet;
 
 /// Whose effect it is, and where its notes are.
@@ -99,6 +99,12 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// The control group of the programs of a resource or monitor, whether it is there or not; `None`
+/// on a host without. All of one daemon are two folders further up.
+pub fn control_group(context: &Context) -> Option<PathBuf> {
+    cage::Cage::of(context).group().map(Path::to_owned)
+}
 
 /// What a resource is at the moment.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,7 +1,8 @@
-//! Runs one program of a resource or monitor in its cage, with a deadline. Always: it ends, one way
-//! or the other, before the deadline; a call that is dropped kills what it started. Output goes to a
-//! file, never to a pipe: a program that is left behind would die of a pipe whose reader is gone.
-//! The child is made without copying this process (`posix_spawn`), which may be locked in memory.
+//! Runs one program of a resource or monitor in its cage, with a deadline. Always: it ends, one
+//! way or the other, before the deadline; a call that is dropped kills what it started. Output goes
+//! to a file, never to a pipe: a program that is left behind would die of a pipe whose reader is
+//! gone. The file is cut when it grows too long. The child is made without copying this process
+//! (`posix_spawn`), which may be locked in memory.
 
 use super::cage::{Cage, MARK};
 use super::spec::Command;

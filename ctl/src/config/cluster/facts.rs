@@ -248,7 +248,7 @@ fn volume(root: &mut Facts<'_>, local: &Local, volume: &Volume) {
         flows,
         ack,
         intent_idle,
-        resync: SyncConfig { digests, window, rate_max },
+        resync: SyncConfig { digests, window, rate_max, rate_floor, delay_target },
         limits: LimitsConfig { intent_regions, connections, lock_memory, poll },
     } = volume;
     let holder = local.groups.iter().find(|group| group.settings.volumes.contains(&id.id));
@@ -271,6 +271,8 @@ fn volume(root: &mut Facts<'_>, local: &Local, volume: &Volume) {
     at.put("resync_digests", digests);
     at.put("resync_window", window);
     at.maybe("resync_rate_max", rate_max.map(show_rate));
+    at.put("resync_rate_floor", show_rate(*rate_floor));
+    at.put("resync_delay_target", show_span(*delay_target));
     at.put_with("intent_regions", intent_regions, &Effect::Format(name.clone()));
     at.put("connections", connections);
     at.put("lock_memory", lock_memory);

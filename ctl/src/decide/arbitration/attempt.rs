@@ -11,7 +11,7 @@ use crate::decide::record::Record;
 use crate::decide::step::{EngineCommand, Note, Refused, Step};
 use crate::decide::transition::{self, Transition};
 use lockstep_engine::units::{
-    LinkState, Members, Need, NodeId, OpenAttempt, Role, Tick, Version, VolumeRecord,
+    DiskState, LinkState, Members, Need, NodeId, OpenAttempt, Role, Tick, Version, VolumeRecord,
 };
 use std::collections::VecDeque;
 
@@ -199,6 +199,8 @@ impl Decider {
         let need = status.and_then(|status| status.need);
         let link_down = status.is_some_and(|status| status.link == LinkState::Down);
         let connected = self.engine.is_connected();
+        let spoiled = |disk| matches!(disk, DiskState::Inconsistent | DiskState::Failed);
+        let useless = connected && status.and_then(|status| status.peer_disk).is_some_and(spoiled);
         let quiet = self.engine.is_quiet();
         let swapping = |verb: fn(&Verb) -> bool| {
             self.op.as_ref().is_some_and(|op| op.phase == Phase::Swap && verb(&op.verb))
@@ -224,7 +226,7 @@ impl Decider {
                 });
                 swapping(|verb| matches!(verb, Verb::Start { .. }))
                     && !open.adopted
-                    && (same || link_down)
+                    && (same || link_down || useless)
             }
             Transition::Move => (quiet && connected) || Mutant::MoveBeforeDemote.on(),
             // A stop stored for a release of an earlier daemon: with a copy that can't serve, the

@@ -37,6 +37,9 @@ impl Decider {
         self.engine.received = now;
         let attempts = status.attempts.clone();
         self.engine.status = Some(status);
+        if self.inherited.is_some_and(|version| self.serves_at(version)) {
+            self.inherited = None; // What is released is not served.
+        }
         if back || newer || stopped_serving {
             self.doubt();
         }

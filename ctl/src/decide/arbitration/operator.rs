@@ -35,10 +35,14 @@ impl Decider {
                 op.request = Some(request);
                 return;
             }
-            if !matches!(verb, Verb::ForcePromote) {
+            let says_more = verb == Verb::Start { without_peer: true }
+                && op.verb == Verb::Start { without_peer: false }
+                && op.phase == Phase::Check;
+            if !matches!(verb, Verb::ForcePromote) && !says_more {
                 return self.reply(request, Err(Refused::Busy));
             }
-            self.finish(Err(Refused::Busy), now); // An operator who forces does not wait.
+            // An operator who forces does not wait, nor one who says that the peer serves nothing.
+            self.finish(Err(Refused::Busy), now);
         }
         if self.engine.status.is_none() {
             return self.reply(request, Err(Refused::EngineAway));

@@ -8,7 +8,7 @@ use crate::decide::mutant::Mutant;
 use crate::decide::record::Record;
 use crate::decide::step::{EngineCommand, Refused, Waiting};
 use crate::decide::transition::{self, Inputs, Transition};
-use lockstep_engine::units::{LinkState, Need, NodeId, Tick};
+use lockstep_engine::units::{LinkState, Need, NodeId, Tick, Version};
 
 impl Decider {
     /// Finds out whether this node may promote without an operator (§1.1, R10, R42).
@@ -82,10 +82,14 @@ impl Decider {
             let at = self.answers_over_at(now);
             return self.wake_at(at); // R13
         }
-        if base.has_both() && !self.has_lease(now) {
+        if base.has_both() && !self.has_lease(now) && !Mutant::ServeWithoutLease.on() {
             return self.shrink_first(&base, inputs, now);
         }
         self.leaseless_since = None;
+        let unsure = base.has_both() && self.inherited == Some(base.version);
+        if unsure && !Mutant::ResumeWhatWasReleased.on() {
+            return self.write_anew(&base, now);
+        }
         if now < self.engine.promote.at {
             let at = self.engine.promote.at;
             return self.wake_at(at);
@@ -126,6 +130,26 @@ impl Decider {
             self.begin(Transition::Shrink, Some(base.clone()), next);
             self.drive_open(now);
         }
+    }
+
+    /// Whether the engine answers clients under the record of that version.
+    pub(super) fn serves_at(&self, version: Version) -> bool {
+        self.engine.status.as_ref().is_some_and(|status| {
+            serves(status.role) && status.record.is_some_and(|seen| seen.version == version)
+        })
+    }
+
+    /// An earlier daemon may have released this version, and the peer may hear or act on it late.
+    /// The same record one version higher is one that nobody has released; whoever writes first on
+    /// the old one decides.
+    fn write_anew(&mut self, base: &Record, now: Tick) {
+        if now < self.needs_at {
+            return self.wake_at(self.needs_at);
+        }
+        let author = self.author();
+        let next = transition::close(base, author);
+        self.begin(Transition::Close, Some(base.clone()), next);
+        self.drive_open(now);
     }
 
     /// The engine serves under the record that it was handed.
@@ -207,7 +231,7 @@ impl Decider {
     }
 
     /// The disk here has failed and the peer's is good: fence, release.
-    fn hand_over(&mut self, now: Tick) {
+    pub(super) fn hand_over(&mut self, now: Tick) {
         if self.op.is_some() {
             return;
         }

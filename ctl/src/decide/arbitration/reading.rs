@@ -130,6 +130,9 @@ impl Decider {
             return;
         }
         let version = record.version;
+        if self.arbiter.known.is_none() && !self.serves_at(version) {
+            self.inherited = Some(version);
+        }
         self.arbiter.known = Some(record);
         if self.local.as_ref().is_some_and(|local| local.version <= version) {
             self.local = None;

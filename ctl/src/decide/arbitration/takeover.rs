@@ -251,9 +251,10 @@ impl Decider {
     }
 
     /// §1.2: after its host rebooted, an owner does not resume in silence; it releases, since no
-    /// engine of this boot has served under that record. So does one whose copy can't serve any
-    /// more: its engine refuses every promotion.
-    pub(super) fn release_what_cannot_serve(&mut self) {
+    /// engine of this boot has served under that record: the superblock says so, and so it stays.
+    /// One whose copy can't serve any more releases as an operator would, with a stop stored first
+    /// (a copy may fail in memory alone). What could not be stored, `write_anew` keeps.
+    pub(super) fn release_what_cannot_serve(&mut self, now: Tick) {
         let idle = self.op.is_none() && self.open.is_none();
         let (Some(status), Some(known)) = (&self.engine.status, &self.arbiter.known) else {
             return;
@@ -262,11 +263,14 @@ impl Decider {
         let ours = self.arbiter.fresh && self.owns(known) && known.has_both();
         let rests = status.role == Role::Secondary && status.attempts.is_empty();
         let same = status.record.is_some_and(|seen| seen.version == known.version);
-        let over = (rebooted && self.claim.is_none()) || self.engine.is_spoiled();
-        if idle && over && ours && rests && same && self.released.is_none() {
+        if !(idle && ours && rests && same) || self.released.is_some() {
+            return;
+        }
+        if rebooted && self.claim.is_none() {
             let version = known.version;
-            self.claim = None;
             self.announce(Some(version));
+        } else if self.engine.is_spoiled() {
+            self.hand_over(now);
         }
     }
 }

@@ -6,6 +6,7 @@ mod lease;
 #[cfg(lockstep_mutants)]
 mod mutants;
 mod race;
+mod release;
 mod takeover;
 pub(in crate::decide) mod toy;
 mod verbs;

@@ -1,11 +1,11 @@
 //! Every rule broken on purpose is found by a test that passes otherwise.
 
-use super::{attempts, lease, race, takeover, verbs};
+use super::{attempts, lease, race, release, takeover, verbs};
 use crate::decide::mutant::{Mutant, set};
 use std::panic::catch_unwind;
 
-fn killer(mutant: Mutant) -> fn() {
-    match mutant {
+fn killer(mutant: Mutant) -> Option<fn()> {
+    let test: fn() = match mutant {
         Mutant::CloseAttemptByReading => attempts::a_read_of_the_old_version_closes_nothing,
         Mutant::SwapBeforeAttemptStored => {
             verbs::start_keeps_both_members_while_the_peer_is_connected
@@ -29,42 +29,32 @@ fn killer(mutant: Mutant) -> fn() {
         Mutant::ResumeAfterReboot => {
             verbs::an_owner_that_rebooted_does_not_resume_and_lets_the_peer_take_over
         }
+        Mutant::ResumeWhatWasReleased => {
+            release::a_release_that_is_heard_late_finds_another_version
+        }
         Mutant::StartWithoutGrace => verbs::start_alone_waits_for_the_boot_grace,
         Mutant::BelieveRollback => attempts::a_rolled_back_arbiter_gets_no_writes,
         Mutant::MoveBeforeDemote => verbs::move_demotes_before_it_writes,
-    }
+        // Masked in this room by R10; the simulator shows it with both rules broken.
+        Mutant::ServeWithoutLease => return None,
+    };
+    Some(test)
 }
 
-/// All but `GrowWithoutNeed`, which takes an engine that is not ready: the simulator finds it.
+/// All but `GrowWithoutNeed`, which takes an engine that is not ready, and the masked one: the
+/// simulator finds them.
 #[test]
 fn every_broken_rule_is_found() {
-    use Mutant::*;
-    let all = [
-        CloseAttemptByReading,
-        SwapBeforeAttemptStored,
-        UnknownCountsAsLost,
-        LoosenBeforeShrink,
-        TakeoverWithoutEvidence,
-        TakeoverWithoutMark,
-        TakeoverBeforeLease,
-        AnswerWhileTakingOver,
-        NoFastFence,
-        PromoteNotMember,
-        PromoteWithoutRead,
-        ResumeAfterReboot,
-        StartWithoutGrace,
-        BelieveRollback,
-        MoveBeforeDemote,
-    ];
     let mut survivors = Vec::new();
-    for mutant in all {
-        set(Some(mutant));
-        let found = catch_unwind(killer(mutant)).is_err();
-        set(None);
+    for mutant in Mutant::ALL.iter().copied().filter(|mutant| *mutant != Mutant::GrowWithoutNeed) {
+        let Some(test) = killer(mutant) else { continue };
+        set(&[mutant]);
+        let found = catch_unwind(test).is_err();
+        set(&[]);
         if !found {
             survivors.push(mutant);
         }
-        killer(mutant)();
+        test();
     }
     assert!(survivors.is_empty(), "not found: {survivors:?}");
 }

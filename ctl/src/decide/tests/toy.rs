@@ -32,6 +32,8 @@ pub struct Node {
     pub answering: bool,
     /// Word with which the next promotions are refused.
     pub refuse_promote: Option<&'static str>,
+    /// Word with which the next attempts are refused.
+    pub refuse_attempt: Option<&'static str>,
     last_sent: Option<Status>,
     /// Number of the last write on this disk.
     pub data: u64,
@@ -120,6 +122,7 @@ pub fn blank(node: NodeId) -> Status {
         split_brain: false,
         needs_full: false,
         client_ops: 0,
+        client_ops_dead: 0,
         counters: Counters::default(),
     }
 }
@@ -168,6 +171,7 @@ impl World {
             inbox: VecDeque::new(),
             answering: true,
             refuse_promote: None,
+            refuse_attempt: None,
             last_sent: None,
             data: 0,
         };
@@ -445,6 +449,21 @@ impl World {
         moved
     }
 
+    /// Lets reads pass until a conditional write of that node is on the way.
+    pub fn run_to_write(&mut self, node: NodeId) {
+        for _ in 0..800 {
+            while let Some(read) = self.requests.iter().position(|r| r.next.is_none()) {
+                self.apply(read);
+                self.quiesce();
+            }
+            if self.requests.iter().any(|r| r.node == node && r.next.is_some()) {
+                return;
+            }
+            self.run(10);
+        }
+        panic!("{node} writes nothing: {:?}", self.notes);
+    }
+
     /// One request takes effect, in any order that a test likes, and is replied to.
     pub fn apply(&mut self, index: usize) {
         let Request { node, daemon, id, expected, next } = self.requests.remove(index);
@@ -501,6 +520,9 @@ impl World {
                 engine.role = Role::Secondary;
                 Ok(())
             }
+            EngineCommand::Attempt(_) if this.refuse_attempt.is_some() => {
+                Err(this.refuse_attempt.unwrap_or_default())
+            }
             EngineCommand::Attempt(attempt) if engine.attempts.contains(&attempt) => Ok(()),
             EngineCommand::Attempt(_) if engine.attempts.len() >= 2 => Err("too-many-attempts"),
             EngineCommand::Attempt(attempt) => {
@@ -535,6 +557,7 @@ impl World {
         let generations = [self.nodes[0].engine.generation, self.nodes[1].engine.generation];
         let silent = [self.nodes[0].engine.silent, self.nodes[1].engine.silent];
         let datas = [self.nodes[0].data, self.nodes[1].data];
+        let disks = [self.nodes[0].engine.disk, self.nodes[1].engine.disk];
         for index in 0..2 {
             let (other, node) = (1 - index, if index == 0 { A } else { B });
             let this = &mut self.nodes[index];
@@ -543,6 +566,7 @@ impl World {
                 continue;
             }
             engine.link = if up { LinkState::Up } else { LinkState::Down };
+            engine.peer_disk = up.then_some(disks[other]);
             let record = engine.record;
             let both = record.is_some_and(|record| record.members == Members::BOTH);
             if up {

@@ -150,6 +150,39 @@ pub fn a_holder_of_the_mark_starts_alone_without_grace() {
 }
 
 #[test]
+pub fn start_goes_alone_beside_a_peer_whose_disk_was_replaced() {
+    let mut world = World::serving(A);
+    world.host_dies(A);
+    world.run(500);
+    world.node(A).engine.reconcile_pending = true; // What the crash left is made equal by nobody.
+    world.node(B).engine.disk = DiskState::Inconsistent;
+    world.node(B).engine.mark = None;
+    world.host_boots(A);
+    world.run(3_000);
+    let request = world.ask(A, START);
+    world.run(1_000);
+    assert_eq!(world.answer(request), Some(Ok(())));
+    assert_eq!(world.role(A), Role::Primary);
+    assert!(world.history.iter().any(|record| record.is_alone(A)));
+}
+
+#[test]
+pub fn whoever_says_that_the_peer_serves_nothing_does_not_wait_for_a_start_that_does() {
+    let mut world = World::stopped(true);
+    world.node(B).engine.disk = DiskState::Failed;
+    world.node(A).engine.reconcile_pending = true;
+    let plain = world.ask(A, START);
+    world.run(20_000);
+    assert_eq!(world.answer(plain), None);
+    assert!(world.waited_for(A, Waiting::Reconcile));
+    let told = world.ask(A, Verb::Start { without_peer: true });
+    world.run(1_000);
+    assert_eq!(world.answer(plain), Some(Err(Refused::Busy)));
+    assert_eq!(world.answer(told), Some(Ok(())));
+    assert_eq!(world.role(A), Role::Primary);
+}
+
+#[test]
 pub fn stop_leaves_nobody_primary() {
     let mut world = World::serving(A);
     let elsewhere = world.ask(B, Verb::Stop);

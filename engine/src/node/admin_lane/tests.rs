@@ -47,6 +47,7 @@ fn status() -> Status {
         split_brain: false,
         needs_full: false,
         client_ops: 0,
+        client_ops_dead: 0,
         counters: Counters::default(),
     }
 }

@@ -1,16 +1,18 @@
 //! From staged bytes to pieces inside the replica.
-//! Always: a request enters only when its buffers are there: a read with all of them, a write
-//! piece by piece; until then its connection is not read from.
+//! Always: a piece enters only when its buffer is there and its connection may have it; until then
+//! its connection is not read from.
 
 use super::super::bufs::{BULKY_BYTES, SMALL_BYTES};
 use super::super::hub::Hub;
 use super::conn::{Body, Phase};
-use super::request::{ConnId, req_id};
-use super::{ClientLane, What};
+use super::feed::FeedKind;
+use super::request::req_id;
+use super::share::Good;
+use super::{ClientLane, LOOK_AGAIN, What};
 use crate::limits::{CLIENT_OPS_MAX, PIECE_BYTES_MAX, ZERO_PIECE_BYTES_MAX};
 use crate::replica::event::{Event, Request};
 use crate::units::Extent;
-use crate::uring::buffers::Fill;
+use crate::uring::buffers::{Fill, Pool};
 use crate::uring::{Op, Token};
 use lockstep_nbd::protocol::{self, Command};
 
@@ -20,7 +22,7 @@ const REPLY_BYTES_MAX: usize = 256 << 10;
 
 /// What parsing came to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Flow {
+pub(super) enum Flow {
     /// Something was done; there may be more.
     On,
     /// More bytes are needed.
@@ -46,6 +48,8 @@ impl ClientLane {
             }
             let flow = if conn.body.is_some() {
                 self.fill_body(hub, index)
+            } else if conn.feed.is_some() {
+                self.feed(hub, index)
             } else if let Some(request) = conn.next.take() {
                 self.admit(hub, index, request)
             } else {
@@ -103,16 +107,16 @@ impl ClientLane {
     }
 
     fn admit(&mut self, hub: &mut Hub, index: usize, nbd: protocol::Request) -> Flow {
-        let zeroes = |punch| Request::Zero { at: Extent::default(), punch, fua: nbd.fua };
         let flow = match nbd.command {
             Command::Read { .. } => self.admit_read(hub, index, nbd),
             Command::Write if nbd.len as usize <= SMALL_BYTES => self.admit_small(hub, index, nbd),
             Command::Write => self.admit_body(hub, index, nbd),
-            Command::Flush => self.admit_plain(hub, index, nbd, 1, Request::Flush),
+            Command::Flush => self.admit_flush(hub, index, nbd),
             Command::Trim | Command::WriteZeroes { .. } => {
                 let keep = matches!(nbd.command, Command::WriteZeroes { no_hole: true, .. });
                 let pieces = nbd.len.div_ceil(ZERO_PIECE_BYTES_MAX);
-                self.admit_plain(hub, index, nbd, pieces, zeroes(!keep))
+                self.begin_feed(hub, index, nbd, FeedKind::Zero { punch: !keep }, pieces);
+                Flow::On
             }
             Command::BlockStatus { one } => {
                 self.block_status(index, &nbd, one);
@@ -129,73 +133,88 @@ impl ClientLane {
         flow
     }
 
-    fn room_for(&self, pieces: u32) -> bool {
-        self.pieces + pieces as usize <= CLIENT_OPS_MAX
+    /// Whether so many pieces of a connection may enter the replica now.
+    pub(super) fn may_enter(&self, index: usize, pieces: usize) -> bool {
+        self.shares.allows(index, Good::Piece, pieces, CLIENT_OPS_MAX - self.pieces)
     }
 
-    fn begin(&mut self, hub: &Hub, index: usize, nbd: protocol::Request, pieces: u32) -> usize {
-        let conn = self.conns[index].as_mut().expect("the connection is being parsed");
-        conn.outstanding += 1;
-        let id = ConnId { index, generation: conn.generation };
-        self.requests.begin(id, nbd, pieces, hub.now)
+    /// A slot, if the connection may have one now.
+    pub(super) fn take_slot(&mut self, hub: &Hub, index: usize, good: Good) -> Option<Fill> {
+        let pool = pool(hub, good);
+        if !self.shares.allows(index, good, 1, pool.free()) {
+            return None;
+        }
+        let fill = pool.take()?;
+        self.shares.take(index, good, 1);
+        Some(fill)
     }
 
-    fn enter(&mut self, hub: &mut Hub, request: usize, piece: u32, what: Request) {
-        self.pieces += 1;
-        hub.events.push_back(Event::Request { req: req_id(request, piece), what });
-    }
-
-    fn admit_plain(
+    pub(super) fn begin(
         &mut self,
-        hub: &mut Hub,
+        hub: &Hub,
         index: usize,
         nbd: protocol::Request,
         pieces: u32,
+    ) -> usize {
+        let conn = self.conns[index].as_mut().expect("the connection is being parsed");
+        conn.outstanding += 1;
+        self.requests.begin(conn.id, nbd, pieces, hub.now)
+    }
+
+    pub(super) fn enter(
+        &mut self,
+        hub: &mut Hub,
+        index: usize,
+        request: usize,
+        piece: u32,
         what: Request,
-    ) -> Flow {
-        if !self.room_for(pieces) {
+    ) {
+        self.pieces += 1;
+        self.shares.take(index, Good::Piece, 1);
+        let nbd = self.requests.get_mut(request).map(|pending| pending.nbd);
+        if let Some(conn) = self.conns[index].as_mut() {
+            conn.inside[Good::Piece as usize] += 1;
+            if let Some(good) = nbd.as_ref().and_then(Good::of) {
+                conn.inside[good as usize] += 1;
+            }
+        }
+        hub.events.push_back(Event::Request { req: req_id(request, piece), what });
+    }
+
+    fn admit_flush(&mut self, hub: &mut Hub, index: usize, nbd: protocol::Request) -> Flow {
+        if !self.may_enter(index, 1) {
             return Flow::Stalled;
         }
-        let request = self.begin(hub, index, nbd, pieces);
-        for piece in 0..pieces {
-            let skip = piece * ZERO_PIECE_BYTES_MAX;
-            let what = match what {
-                Request::Zero { punch, fua, .. } => {
-                    let len = (nbd.len - skip).min(ZERO_PIECE_BYTES_MAX);
-                    Request::Zero { at: Extent::new(nbd.offset + u64::from(skip), len), punch, fua }
-                }
-                other => other,
-            };
-            self.enter(hub, request, piece, what);
-        }
+        let request = self.begin(hub, index, nbd, 1);
+        self.enter(hub, index, request, 0, Request::Flush);
         Flow::On
     }
 
+    /// A read enters with all of its slots, or, when the connection may not have so many now and
+    /// has nothing else under way, piece by piece.
     fn admit_read(&mut self, hub: &mut Hub, index: usize, nbd: protocol::Request) -> Flow {
-        let small = nbd.len as usize <= SMALL_BYTES;
-        let pieces = nbd.len.div_ceil(PIECE_BYTES_MAX);
-        let pool = if small { &hub.bufs.pools.client_small } else { &hub.bufs.pools.client_large };
-        let reserved = !small && self.in_line.is_some_and(|first| first != index);
-        if !self.room_for(pieces) || reserved || pool.free() < pieces as usize {
-            if !small && self.in_line.is_none() {
-                self.in_line = Some(index);
+        let good = Good::of(&nbd).unwrap_or(Good::Large);
+        let count = nbd.len.div_ceil(PIECE_BYTES_MAX);
+        let pieces = count as usize;
+        let free = pool(hub, good).free();
+        if !self.may_enter(index, pieces) || !self.shares.allows(index, good, pieces, free) {
+            let alone = self.conns[index].as_ref().is_some_and(|conn| conn.outstanding == 0);
+            if pieces == 1 || !alone {
+                return Flow::Stalled;
             }
-            return Flow::Stalled;
+            self.begin_feed(hub, index, nbd, FeedKind::Read, count);
+            return Flow::On;
         }
-        if self.in_line == Some(index) {
-            self.in_line = None;
-        }
-        let pool = pool.clone();
-        let request = self.begin(hub, index, nbd, pieces);
-        for piece in 0..pieces {
+        let request = self.begin(hub, index, nbd, count);
+        for piece in 0..count {
             let skip = piece * PIECE_BYTES_MAX;
             let at =
                 Extent::new(nbd.offset + u64::from(skip), (nbd.len - skip).min(PIECE_BYTES_MAX));
-            let fill = pool.take().expect("free slots were counted");
+            let fill = self.take_slot(hub, index, good).expect("free slots were counted");
             let buf = hub.bufs.put_fill(fill);
             let pending = self.requests.get_mut(request).expect("it was just entered");
             pending.bufs.push((buf, at.len as usize));
-            self.enter(hub, request, piece, Request::Read { at, buf });
+            self.enter(hub, index, request, piece, Request::Read { at, buf });
         }
         Flow::On
     }
@@ -206,16 +225,16 @@ impl ClientLane {
         if conn.staged().len() < nbd.len as usize {
             return Flow::Hungry;
         }
-        if !self.room_for(1) {
+        if !self.may_enter(index, 1) {
             return Flow::Stalled;
         }
-        let Some(mut fill) = hub.bufs.pools.client_small.take() else { return Flow::Stalled };
+        let Some(mut fill) = self.take_slot(hub, index, Good::Small) else { return Flow::Stalled };
         let request = self.begin(hub, index, nbd, 1);
         let conn = self.conns[index].as_mut().expect("it is being parsed");
         conn.unstage(&mut fill, 0, nbd.len as usize);
         let buf = hub.bufs.put_lease(fill.freeze());
         let at = Extent::new(nbd.offset, nbd.len);
-        self.enter(hub, request, 0, Request::Write { at, buf, fua: nbd.fua });
+        self.enter(hub, index, request, 0, Request::Write { at, buf, fua: nbd.fua });
         Flow::On
     }
 
@@ -230,28 +249,24 @@ impl ClientLane {
 
     /// Fills the present piece from the staging buffer, the rest straight from the socket.
     fn fill_body(&mut self, hub: &mut Hub, index: usize) -> Flow {
-        let room = self.room_for(1);
-        let free_line = self.in_line.is_none_or(|first| first == index);
         let Some(conn) = self.conns[index].as_mut() else { return Flow::Stop };
         let Some(mut body) = conn.body.take() else { return Flow::On };
         let len = body.left.min(PIECE_BYTES_MAX);
-        let (mut fill, mut have) = match body.slot.take() {
-            Some(slot) => slot,
-            None => {
-                let taken =
-                    if room && free_line { hub.bufs.pools.client_large.take() } else { None };
-                let Some(fill) = taken else {
-                    conn.body = Some(body);
-                    return Flow::Stalled;
-                };
-                (fill, 0)
-            }
+        let slot = body.slot.take().or_else(|| {
+            let room = self.may_enter(index, 1);
+            room.then(|| self.take_slot(hub, index, Good::Large)).flatten().map(|fill| (fill, 0))
+        });
+        let Some(conn) = self.conns[index].as_mut() else { return Flow::Stop };
+        let Some((mut fill, mut have)) = slot else {
+            conn.body = Some(body);
+            return Flow::Stalled;
         };
+        conn.filling = true;
         let moved = conn.unstage(&mut fill, have as usize, (len - have) as usize);
         have += u32::try_from(moved).expect("a piece is small");
         if have < len {
             conn.receiving = true;
-            let token = conn_token(What::Body, index, conn.generation);
+            let token = conn_token(What::Body, index, conn.id.generation);
             let (file, idle) = (conn.file.clone(), conn.idle);
             conn.body = Some(body);
             let op = Op::Recv { file, into: fill, from: have, len: len - have, all: true, idle };
@@ -269,12 +284,11 @@ impl ClientLane {
         body.offset += u64::from(len);
         body.left -= len;
         body.piece += 1;
-        if body.left > 0
-            && let Some(conn) = self.conns[index].as_mut()
-        {
-            conn.body = Some(body);
+        if let Some(conn) = self.conns[index].as_mut() {
+            conn.filling = false;
+            conn.body = (body.left > 0).then_some(body);
         }
-        self.enter(hub, request, piece, what);
+        self.enter(hub, index, request, piece, what);
     }
 
     /// The rest of a piece came in, or the socket failed.
@@ -308,7 +322,7 @@ impl ClientLane {
         let len = u32::try_from(len).expect("a staging buffer is small");
         assert!(len > 0, "a request fits the staging buffer");
         conn.receiving = true;
-        let token = conn_token(What::Receive, index, conn.generation);
+        let token = conn_token(What::Receive, index, conn.id.generation);
         let (file, idle) = (conn.file.clone(), conn.idle);
         hub.port.submit(token, Op::Recv { file, into, from, len, all: false, idle });
     }
@@ -319,6 +333,7 @@ impl ClientLane {
             conn.stalled = true;
             hub.metrics.client_stalls += 1;
             self.stalled.push_back(index);
+            self.look_at.get_or_insert(hub.now.after(LOOK_AGAIN));
         }
     }
 
@@ -331,6 +346,14 @@ impl ClientLane {
                 self.advance(hub, index);
             }
         }
+    }
+}
+
+/// Where slots of a class come from.
+fn pool(hub: &Hub, good: Good) -> &Pool {
+    match good {
+        Good::Small => &hub.bufs.pools.client_small,
+        _ => &hub.bufs.pools.client_large,
     }
 }
 

@@ -2,10 +2,14 @@
 //! Always: the staging buffer is either here or with a receive in flight; while it is away nothing
 //! is parsed, and while a request waits for a buffer nothing is received.
 
+use super::super::bufs::{LARGE_BYTES, SMALL_BYTES};
 use super::super::outbox::Outbox;
+use super::feed::Feed;
+use super::request::ConnId;
+use super::share::{Good, Held};
 use crate::units::Tick;
-use crate::uring::File;
-use crate::uring::buffers::Fill;
+use crate::uring::buffers::{Fill, Lease};
+use crate::uring::{File, Gather};
 use lockstep_nbd::protocol::{Connection, Negotiated, Request};
 
 /// Where a connection stands.
@@ -41,7 +45,7 @@ pub(super) struct Body {
 #[derive(Debug)]
 pub(super) struct Conn {
     pub file: File,
-    pub generation: u32,
+    pub id: ConnId,
     pub protocol: Connection,
     pub negotiated: Negotiated,
     pub stage: Option<Fill>,
@@ -50,6 +54,13 @@ pub(super) struct Conn {
     pub receiving: bool,
     pub next: Option<Request>,
     pub body: Option<Body>,
+    /// A large slot was taken for a piece that has not entered the replica.
+    pub filling: bool,
+    pub feed: Option<Feed>,
+    /// What its pieces inside the replica hold.
+    pub inside: Held,
+    /// Slots of answers that have not left.
+    pub leaving: Held,
     pub out: Outbox,
     pub outstanding: usize,
     pub phase: Phase,
@@ -87,6 +98,23 @@ impl Conn {
             self.end -= self.start;
             self.start = 0;
         }
+    }
+
+    /// Whether this is that incarnation of its place.
+    pub fn is(&self, id: ConnId) -> bool {
+        self.id == id
+    }
+
+    /// Appends data of an answer without copying it.
+    pub fn put_slot(&mut self, lease: Lease, len: usize) {
+        let good = if lease.len() == SMALL_BYTES { Good::Small } else { Good::Large };
+        self.leaving[good as usize] += 1;
+        self.out.open().put_slot(lease, 0..len);
+    }
+
+    /// Slots that leave with a gather.
+    pub fn slots_in(gather: &Gather) -> Held {
+        [0, gather.slots_of(SMALL_BYTES), gather.slots_of(LARGE_BYTES)]
     }
 
     /// Whether the kernel has nothing of this connection any more.

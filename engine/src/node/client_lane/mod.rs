@@ -5,7 +5,9 @@
 
 mod admit;
 mod conn;
+mod feed;
 mod request;
+mod share;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -14,16 +16,19 @@ use super::bufs::CLIENTS_MAX;
 use super::hub::Hub;
 use super::outbox::Outbox;
 use super::port::lane;
+use crate::limits::CLIENT_OPS_MAX;
 use crate::replica::action::Answered;
 use crate::replica::event::ReqId;
 use crate::units::{Span, Tick};
 use crate::uring::{Done, File, Op, Token};
 use admit::conn_token;
 use conn::{Conn, Phase};
+use feed::Stream;
 use lockstep_nbd::protocol::{
     Command, Connection, Errno, Export, Negotiated, failure, read_head, success,
 };
-use request::{Pending, Requests, request_of};
+use request::{ConnId, Pending, Requests, piece_of, request_of};
+use share::{Good, Shares};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
@@ -31,6 +36,10 @@ use std::os::fd::OwnedFd;
 const GREET: Span = Span::millis(30_000);
 /// Time before another accept after one failed.
 const ACCEPT_AGAIN: Span = Span::millis(1_000);
+
+/// How often those that wait for room are asked whether they are still there: nothing is received
+/// from them that would tell, and they hold a place.
+const LOOK_AGAIN: Span = Span::millis(250);
 
 /// What an op of this lane is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,10 +73,11 @@ pub struct ClientLane {
     conns: Vec<Option<Conn>>,
     generations: Vec<u32>,
     requests: Requests,
+    shares: Shares,
     pieces: usize,
     open: bool,
     stalled: VecDeque<usize>,
-    in_line: Option<usize>,
+    look_at: Option<Tick>,
     touched: Vec<usize>,
     scratch: Vec<u8>,
 }
@@ -85,6 +95,8 @@ impl ClientLane {
         connections: u32,
     ) -> ClientLane {
         let places = (connections as usize).clamp(1, CLIENTS_MAX);
+        let pools = &hub.bufs.pools;
+        let (small, large) = (pools.client_small.slots(), pools.client_large.slots());
         let listener = |(fd, tcp): (OwnedFd, bool)| {
             let file = hub.port.ring.adopt(fd);
             Listener { file, tcp, accepting: false, again_at: None }
@@ -98,10 +110,11 @@ impl ClientLane {
             conns: (0..places).map(|_| None).collect(),
             generations: vec![0; places],
             requests: Requests::default(),
+            shares: Shares::new([CLIENT_OPS_MAX, small, large], places),
             pieces: 0,
             open: false,
             stalled: VecDeque::new(),
-            in_line: None,
+            look_at: None,
             touched: Vec::new(),
             scratch: Vec::new(),
         };
@@ -149,6 +162,11 @@ impl ClientLane {
                 }
             }
             (Op::Send { gather, .. }, result) => {
+                let left = Conn::slots_in(&gather);
+                for good in [Good::Small, Good::Large] {
+                    conn.leaving[good as usize] -= left[good as usize];
+                    self.shares.give(index, good, left[good as usize]);
+                }
                 if conn.out.sent(gather, result.unwrap_or(0)) {
                     let choked = std::mem::take(&mut conn.choked);
                     self.touched.push(index);
@@ -192,10 +210,11 @@ impl ClientLane {
         if !self.open {
             protocol.refuse_from_now();
         }
-        self.generations[index] = self.generations[index].wrapping_add(1);
+        let generation = self.generations[index].wrapping_add(1);
+        self.generations[index] = generation;
         self.conns[index] = Some(Conn {
             file: hub.port.ring.adopt(fd),
-            generation: self.generations[index],
+            id: ConnId { index, generation },
             protocol,
             negotiated: Negotiated::default(),
             stage: Some(stage),
@@ -204,6 +223,10 @@ impl ClientLane {
             receiving: false,
             next: None,
             body: None,
+            filling: false,
+            feed: None,
+            inside: [0; 3],
+            leaving: [0; 3],
             out,
             outstanding: 0,
             phase: Phase::Open,
@@ -239,8 +262,34 @@ impl ClientLane {
     pub fn answer(&mut self, hub: &mut Hub, req: ReqId, result: Answered) {
         self.pieces -= 1;
         let failed = (result != Answered::Ok).then_some(result);
-        if let Some(pending) = self.requests.end(request_of(req), 1, failed) {
+        let (request, mut ended) = (request_of(req), 1);
+        let Some(pending) = self.requests.get_mut(request) else { return };
+        pending.failed = pending.failed.or(failed);
+        let (id, good) = (pending.conn, Good::of(&pending.nbd));
+        let is_read = matches!(pending.nbd.command, Command::Read { .. });
+        self.leave(id, Good::Piece, true);
+        if let Some(good) = good {
+            self.leave(id, good, !is_read);
+        }
+        if failed.is_some() {
+            ended += self.stop_feed(id.index, request);
+        }
+        self.put_stream(hub, request, piece_of(req));
+        if let Some(pending) = self.requests.end(request, ended, failed) {
             self.reply(hub, pending);
+        }
+    }
+
+    /// A piece is not inside the replica any more; what it held is given back, or stays with the
+    /// answer.
+    fn leave(&mut self, id: ConnId, good: Good, give: bool) {
+        let conn = self.conns[id.index].as_mut();
+        match conn.filter(|conn| conn.is(id) && conn.phase != Phase::Dead) {
+            Some(conn) => conn.inside[good as usize] -= 1,
+            None => self.shares.exhume(good),
+        }
+        if give {
+            self.shares.give(id.index, good, 1);
         }
     }
 
@@ -252,14 +301,22 @@ impl ClientLane {
             _ => hub.metrics.client_write.add(span),
         }
         let index = pending.conn.index;
-        let conn = self.conns[index].as_mut();
-        let alive = conn.filter(|conn| conn.generation == pending.conn.generation);
-        if let Some(conn) = alive {
+        let conn = self.conns[index].as_mut().filter(|conn| conn.is(pending.conn));
+        let mut held = if pending.stream.is_none() { pending.bufs.len() } else { 0 };
+        if let Some(conn) = conn {
             conn.outstanding -= 1;
             if conn.phase != Phase::Dead {
-                put_reply(hub, conn, &pending);
+                if put_reply(hub, conn, &pending) {
+                    held = 0;
+                }
                 self.touched.push(index);
+                if pending.stream.is_some() {
+                    self.stream_over(hub, index, &pending);
+                }
             }
+        }
+        if let Some(good) = Good::of(&pending.nbd).filter(|_| held > 0) {
+            self.shares.give(index, good, held);
         }
         self.requests.recycle(hub, pending);
     }
@@ -283,6 +340,7 @@ impl ClientLane {
         conn.phase = Phase::Dead;
         conn.file.shutdown();
         conn.out.clear();
+        self.shares.bury(std::mem::take(&mut conn.inside));
         self.drop_unread(hub, index);
         self.touched.push(index);
     }
@@ -291,10 +349,13 @@ impl ClientLane {
     fn drop_unread(&mut self, hub: &mut Hub, index: usize) {
         let Some(conn) = self.conns[index].as_mut() else { return };
         conn.next = None;
-        let Some(body) = conn.body.take() else { return };
-        let pieces = body.left.div_ceil(crate::limits::PIECE_BYTES_MAX);
-        let failed = Some(Answered::ShuttingDown);
-        if let Some(pending) = self.requests.end(body.request, pieces, failed) {
+        let body = conn.body.take();
+        let body =
+            body.map(|body| (body.request, body.left.div_ceil(crate::limits::PIECE_BYTES_MAX)));
+        let fed = conn.feed.take().map(|feed| (feed.request, feed.pieces - feed.next));
+        let Some((request, pieces)) = body.or(fed) else { return };
+        let failed = Some(Answered::ShuttingDown).filter(|_| pieces > 0);
+        if let Some(pending) = self.requests.end(request, pieces, failed) {
             self.reply(hub, pending);
         }
     }
@@ -305,10 +366,13 @@ impl ClientLane {
         if conn.phase != Phase::Dead || !conn.is_idle_in_kernel() {
             return;
         }
-        self.conns[index] = None;
-        if self.in_line == Some(index) {
-            self.in_line = None;
+        for good in [Good::Small, Good::Large] {
+            self.shares.give(index, good, conn.leaving[good as usize]);
         }
+        if conn.filling {
+            self.shares.give(index, Good::Large, 1);
+        }
+        self.conns[index] = None;
         hub.metrics.clients -= 1;
         self.accept(hub);
     }
@@ -321,7 +385,7 @@ impl ClientLane {
         while let Some(index) = self.touched.pop() {
             let Some(conn) = self.conns[index].as_mut() else { continue };
             if conn.phase != Phase::Dead {
-                let token = conn_token(What::Send, index, conn.generation);
+                let token = conn_token(What::Send, index, conn.id.generation);
                 conn.out.kick(&mut hub.port, token, &conn.file);
             }
             if conn.phase == Phase::Finishing && conn.outstanding == 0 && conn.out.is_empty() {
@@ -329,6 +393,7 @@ impl ClientLane {
             }
             self.bury(hub, index);
         }
+        hub.metrics.client_dead = self.shares.dead();
     }
 
     /// When this lane wants to be called next.
@@ -337,7 +402,7 @@ impl ClientLane {
         let again = self.listeners.iter().filter_map(|listener| listener.again_at);
         let accepts = again.filter(|_| room);
         let greets = self.conns.iter().flatten().filter_map(|conn| conn.greet_by);
-        accepts.chain(greets).min()
+        accepts.chain(greets).chain(self.look_at).min()
     }
 
     /// Time has passed.
@@ -352,7 +417,25 @@ impl ClientLane {
                 self.kill(hub, index);
             }
         }
+        if self.look_at.is_some_and(|at| at <= hub.now) {
+            self.look_at = None;
+            self.look_for_gone(hub);
+        }
         self.accept(hub);
+    }
+
+    /// Ends connections that wait for room and whose clients have gone.
+    fn look_for_gone(&mut self, hub: &mut Hub) {
+        for index in 0..self.conns.len() {
+            let Some(conn) = self.conns[index].as_ref().filter(|conn| conn.stalled) else {
+                continue;
+            };
+            if conn.file.has_hung_up() {
+                self.kill(hub, index);
+            } else {
+                self.look_at = Some(hub.now.after(LOOK_AGAIN));
+            }
+        }
     }
 
     /// Whether a client waits for an answer.
@@ -366,33 +449,37 @@ impl ClientLane {
     }
 }
 
-fn put_reply(hub: &mut Hub, conn: &mut Conn, pending: &Pending) {
+/// Puts the answer, or its end if it was put piece by piece. Whether slots of it are to leave.
+fn put_reply(hub: &mut Hub, conn: &mut Conn, pending: &Pending) -> bool {
     let (nbd, negotiated) = (&pending.nbd, conn.negotiated);
     let errno = match pending.failed {
         Some(Answered::ShuttingDown) => Some(Errno::Shutdown),
         Some(_) => Some(Errno::Io),
         None => None,
     };
-    if let Some(errno) = errno {
+    let promised = pending.stream.as_ref().is_some_and(Stream::is_promised);
+    if let Some(errno) = errno.filter(|_| !promised) {
         conn.out.open().put(failure(&negotiated, nbd.cookie, errno).as_slice());
-        return;
+    }
+    if errno.is_some() || pending.stream.is_some() {
+        return false;
     }
     if !matches!(nbd.command, Command::Read { .. }) {
         conn.out.open().put(&success(nbd.cookie));
-        return;
+        return false;
     }
     let leases: Option<Vec<_>> =
         pending.bufs.iter().map(|&(buf, len)| Some((hub.bufs.lease(buf)?, len))).collect();
     match leases {
         Some(leases) => {
             conn.out.open().put(read_head(&negotiated, nbd).as_slice());
-            for (lease, len) in leases {
-                conn.out.open().put_slot(lease, 0..len);
-            }
+            leases.into_iter().for_each(|(lease, len)| conn.put_slot(lease, len));
+            true
         }
         None => {
             tracing::error!(?nbd, "read answered without its data; this is a bug");
             conn.out.open().put(failure(&negotiated, nbd.cookie, Errno::Io).as_slice());
+            false
         }
     }
 }

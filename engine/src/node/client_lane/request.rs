@@ -2,6 +2,7 @@
 //! Always: a request is answered once, when its last piece is; the first error wins.
 
 use super::super::hub::Hub;
+use super::feed::Stream;
 use crate::replica::action::Answered;
 use crate::replica::event::{BufId, ReqId};
 use crate::units::Tick;
@@ -26,6 +27,8 @@ pub(super) struct Pending {
     pub failed: Option<Answered>,
     /// For a read: its buffers in order, with the bytes of each.
     pub bufs: Vec<(BufId, usize)>,
+    /// For a read that is fed: how far its answer is.
+    pub stream: Option<Stream>,
 }
 
 /// The table of requests.
@@ -39,6 +42,11 @@ pub(super) struct Requests {
 /// Name of a piece.
 pub(super) fn req_id(request: usize, piece: u32) -> ReqId {
     ReqId((request as u64) << PIECE_BITS | u64::from(piece))
+}
+
+/// Number of that piece within its request.
+pub(super) fn piece_of(req: ReqId) -> usize {
+    usize::try_from(req.0 & ((1 << PIECE_BITS) - 1)).unwrap_or(usize::MAX)
 }
 
 /// Request of that piece.
@@ -56,7 +64,8 @@ impl Requests {
         started: Tick,
     ) -> usize {
         let bufs = self.vecs.pop().unwrap_or_default();
-        let pending = Pending { conn, nbd, started, left: pieces, failed: None, bufs };
+        let pending =
+            Pending { conn, nbd, started, left: pieces, failed: None, bufs, stream: None };
         match self.free.pop() {
             Some(index) => {
                 self.slots[index] = Some(pending);

@@ -1,5 +1,7 @@
 //! NBD clients over real sockets: cutting, batching, bad clients, closing.
 
+mod shares;
+
 use super::super::rig;
 use super::*;
 use crate::replica::event::{BufId, Event, Request};
@@ -18,6 +20,10 @@ struct Lab {
     volume: Vec<u8>,
     path: PathBuf,
     held: Option<Vec<Event>>,
+    /// Writes, zeroes and flushes are held, as while the link is lost; reads are answered.
+    hold: Option<Vec<Event>>,
+    /// Reads of this byte fail.
+    bad: Option<u64>,
     requests: usize,
     _dir: tempfile::TempDir,
 }
@@ -35,7 +41,7 @@ impl Lab {
         let mut lane = ClientLane::new(&mut hub, export, data, true, vec![(listener, false)], 8);
         lane.set_open(&mut hub, open);
         let volume = vec![0; usize::try_from(SIZE).unwrap()];
-        Lab { hub, lane, volume, path, held: None, requests: 0, _dir: dir }
+        Lab { hub, lane, volume, path, held: None, hold: None, bad: None, requests: 0, _dir: dir }
     }
 
     fn client<R: Send + 'static>(
@@ -52,6 +58,9 @@ impl Lab {
         for done in rig::completions(&mut self.hub) {
             self.lane.done(&mut self.hub, done);
         }
+        if self.lane.deadline().is_some_and(|at| at <= self.hub.now) {
+            self.lane.wake(&mut self.hub);
+        }
         loop {
             self.lane.flush(&mut self.hub);
             let Some(event) = self.hub.events.pop_front() else { return };
@@ -65,11 +74,19 @@ impl Lab {
 
     fn carry_out(&mut self, event: Event) {
         let Event::Request { req, what } = event else { panic!("{event:?}") };
+        if let (Some(hold), false) = (&mut self.hold, matches!(what, Request::Read { .. })) {
+            hold.push(event);
+            return;
+        }
         let range = |at: crate::units::Extent| {
             usize::try_from(at.offset).unwrap()..usize::try_from(at.end()).unwrap()
         };
         match what {
             Request::Read { at, buf } => {
+                if self.bad.is_some_and(|bad| at.offset <= bad && bad < at.end()) {
+                    self.lane.answer(&mut self.hub, req, Answered::IoError);
+                    return;
+                }
                 let mut fill = self.hub.bufs.take_fill(buf).unwrap();
                 fill.bytes_mut()[..at.len as usize].copy_from_slice(&self.volume[range(at)]);
                 self.hub.bufs.restore(buf, fill);
@@ -94,6 +111,7 @@ impl Lab {
             }
             self.turn();
         }
+        assert!(thread.is_finished(), "a client waits for ever");
         thread.join().unwrap()
     }
 

@@ -87,11 +87,15 @@ fn ack(table: &Section<'_>) -> AckMode {
 fn resync(table: &Section<'_>) -> SyncConfig {
     let default = SyncConfig::default();
     let window = table.same("resync_window").number(1, SYNC_OPS_MAX as u64);
+    let rate_floor = table.same("resync_rate_floor").rate(1 << 20, 1 << 40);
+    let delay_target = table.same("resync_delay_target").span(Span::millis(1), Span::millis(10_000));
     SyncConfig {
         digests: table.same("resync_digests").flag().unwrap_or(default.digests),
         window: window.and_then(|n| usize::try_from(n).ok()).unwrap_or(default.window),
         // A megabyte a second at least: a resync that can't gain ground never ends.
         rate_max: table.same("resync_rate_max").rate(1 << 20, 1 << 40),
+        rate_floor: rate_floor.unwrap_or(default.rate_floor),
+        delay_target: delay_target.unwrap_or(default.delay_target),
     }
 }
 

@@ -1,0 +1,8 @@
+//! Two replicas in virtual time, without the rest of the world: what needs large volumes, or long
+//! loads, or a count of what is on its way.
+
+mod bits;
+mod pace;
+mod pair;
+mod resent;
+mod set_back;
