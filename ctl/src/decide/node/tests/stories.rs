@@ -375,7 +375,7 @@ fn a_cluster_stop_without_arbiter_releases() {
     let mut world = up();
     world.reach = [false, true];
     let request = world.ask(A, STOP_CLUSTER);
-    world.run(30_000);
+    world.run(40_000);
     assert_eq!((world.answer(request), world.state(B)), (Some(Ok(())), State::Up));
     assert_eq!(world.on(A), []);
 }

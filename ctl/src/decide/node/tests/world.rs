@@ -644,5 +644,20 @@ impl World {
             group.is_some_and(|group| group.state().is_online())
         };
         assert!(forced || !(online(a) && online(b)), "online twice: {:#?}", self.notes);
+        for node in [A, B] {
+            let host = &self.hosts[slot(node)];
+            if online(host) && host.inbox.is_empty() {
+                self.check_right(node);
+            }
+        }
+    }
+
+    /// R13: online only as the owner, and alone or with a lease.
+    fn check_right(&self, node: NodeId) {
+        let around = self.node(node).around_of(G, self.now()).expect("a group");
+        let view = self.node(node).decider(G).expect("a group").view();
+        assert_eq!(around.owner, Some(node), "{around:?}");
+        let over = view.lease_until.is_some_and(|until| until <= self.now());
+        assert!(around.alone || !(around.fenced || over), "no lease: {view:?}");
     }
 }
