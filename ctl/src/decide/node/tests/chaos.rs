@@ -7,7 +7,7 @@ use super::world::*;
 use crate::decide::group::{GroupVerb, State};
 use crate::decide::monitor::Found;
 use crate::decide::node::{ClusterVerb, Verb};
-use lockstep_engine::units::{Members, NodeId};
+use lockstep_engine::units::{DiskState, Members, Mirror, Need, NodeId, Role};
 
 /// Random numbers of a seed.
 struct Dice(u64);
@@ -69,6 +69,14 @@ fn upset(world: &mut World, dice: &mut Dice) {
             let which = usize::try_from(dice.roll(2)).unwrap();
             world.host(node).found[monitor] = found[which].clone();
         }
+        26 => {
+            // The peer holds everything, and this disk refuses a write.
+            let engine = &mut world.host(node).engine;
+            if engine.role == Role::Primary && engine.mirror == Mirror::InSync {
+                engine.need = Some(Need::HandOver);
+                engine.disk = DiskState::Failed;
+            }
+        }
         23 | 24 => world.host(node).found.iter_mut().for_each(|found| *found = Found::Fine),
         25 => {
             let cluster = [
@@ -102,8 +110,11 @@ fn heal(world: &mut World) {
     }
     world.run(90_000);
     // What an operator has stopped, or what has failed for good, waits for an operator.
-    for node in [A, B] {
-        revive(world, node);
+    for node in [A, B, A] {
+        // A final action from before may have taken its time.
+        revive(world, A);
+        revive(world, B);
+        world.run(1_000);
         if world.state(A) != State::Up && world.state(B) != State::Up {
             world.ask(node, Verb::Cluster(ClusterVerb::Start));
             if world.state(node) == State::Stuck {

@@ -203,7 +203,8 @@ impl World {
         self.hosts[slot(node)].node.as_ref().expect("daemon is up")
     }
     pub fn state(&self, node: NodeId) -> State {
-        self.node(node).group(G).expect("a group").state()
+        let node = self.hosts[slot(node)].node.as_ref();
+        node.map_or(State::Down, |node| node.group(G).expect("a group").state())
     }
     pub fn owner(&self) -> Option<NodeId> {
         self.arbiter.as_ref().expect("a record").owner
