@@ -4,6 +4,7 @@
 
 use super::monitors::{of_app, of_node};
 use super::world::*;
+use crate::decide::event;
 use crate::decide::group::{GroupVerb, State};
 use crate::decide::monitor::Found;
 use crate::decide::node::{ClusterVerb, Verb};
@@ -126,6 +127,7 @@ fn heal(world: &mut World) {
         }
     }
     world.run(5_000);
+    force_what_nobody_may_start(world);
     let views = [world.node(A).view(world.now()), world.node(B).view(world.now())];
     let tail = world.notes.len().saturating_sub(40);
     let up = [A, B].into_iter().filter(|node| world.state(*node) == State::Up).count();
@@ -134,6 +136,21 @@ fn heal(world: &mut World) {
     assert_eq!(record.volumes[0].members, Members::BOTH, "{views:#?}");
     assert_eq!(world.state(record.owner.unwrap()), State::Up);
     world.forget();
+}
+
+/// One disk failed and the other host rebooted: only an operator can say that its copy is good.
+fn force_what_nobody_may_start(world: &mut World) {
+    let failed = [A, B].into_iter().find(|node| {
+        let disk = world.host(*node).engine.disk;
+        disk == DiskState::Failed
+    });
+    let Some(failed) = failed else { return };
+    if world.state(A) == State::Up || world.state(B) == State::Up {
+        return;
+    }
+    world.ask(failed.peer(), Verb::Mirror(G, event::Verb::ForcePromote));
+    world.run(20_000);
+    world.history.clear(); // What was forced excuses nothing that comes later.
 }
 
 #[test]
