@@ -241,9 +241,7 @@ impl Group {
         }
         if now < over_at {
             self.wake_at(over_at);
-        } else if !self.may_run(around) {
-            return;
-        } else if checked {
+        } else if lost.is_none() && checked {
             // The engine is away, the record names this node: it may come back.
             self.enter(State::Rising, now);
         }

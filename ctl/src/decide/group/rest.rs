@@ -61,7 +61,9 @@ impl Group {
     /// This node owns it and is not to run it.
     fn end_ownership(&mut self, around: &Around, now: Tick) {
         let there = around.engines != Engines::Away;
-        if there && !around.fenced && self.is_time(now) {
+        // What is released may be taken over; an operator's stop makes a stop of it.
+        let held = self.stopped || !around.released;
+        if there && held && !around.fenced && self.is_time(now) {
             self.ending = match self.ending_by_leave(around) {
                 Ending::FailOver if around.engines == Engines::Serving => Ending::FailOver,
                 _ => Ending::Stop,

@@ -108,9 +108,9 @@ impl Node {
         let Some(leaving) = self.leaving else { return false };
         let over = now >= leaving.deadline;
         let gone = |index: usize| {
-            let owner = self.around(index, now).owner;
+            let around = self.around(index, now);
             match self.parts[index].group.state() {
-                State::Down => owner != Some(self.node),
+                State::Down => around.owner != Some(self.node) || around.released,
                 State::Stuck => true,
                 _ => false,
             }

@@ -33,8 +33,9 @@ use std::collections::{BTreeMap, VecDeque};
 const TURNS_MAX: usize = 64;
 /// The host must have begun to do as it is told within this.
 pub const HOST_MAX: Span = Span::millis(30_000);
-/// Beside the time-outs of the resources, a group has this long to come down before the host goes.
-pub const LEAVE_SLACK: Span = Span::millis(10_000);
+/// Beside the time-outs of the resources, a group has this long to be passed on before the host
+/// goes: a move and a release that each wait for an arbiter that is away, and a takeover.
+pub const LEAVE_SLACK: Span = Span::millis(30_000);
 /// A restarted engine may serve again within this; then its group is lost.
 pub const ENGINE_BACK: Span = Span::millis(10_000);
 

@@ -4,10 +4,11 @@
 
 use super::monitors::{of_app, of_node};
 use super::world::*;
+use crate::decide::event;
 use crate::decide::group::{GroupVerb, State};
 use crate::decide::monitor::Found;
 use crate::decide::node::{ClusterVerb, Verb};
-use lockstep_engine::units::{Members, NodeId};
+use lockstep_engine::units::{DiskState, Members, Mirror, Need, NodeId, Role};
 
 /// Random numbers of a seed.
 struct Dice(u64);
@@ -69,6 +70,14 @@ fn upset(world: &mut World, dice: &mut Dice) {
             let which = usize::try_from(dice.roll(2)).unwrap();
             world.host(node).found[monitor] = found[which].clone();
         }
+        26 => {
+            // The peer holds everything, and this disk refuses a write.
+            let engine = &mut world.host(node).engine;
+            if engine.role == Role::Primary && engine.mirror == Mirror::InSync {
+                engine.need = Some(Need::HandOver);
+                engine.disk = DiskState::Failed;
+            }
+        }
         23 | 24 => world.host(node).found.iter_mut().for_each(|found| *found = Found::Fine),
         25 => {
             let cluster = [
@@ -102,8 +111,11 @@ fn heal(world: &mut World) {
     }
     world.run(90_000);
     // What an operator has stopped, or what has failed for good, waits for an operator.
-    for node in [A, B] {
-        revive(world, node);
+    for node in [A, B, A] {
+        // A final action from before may have taken its time.
+        revive(world, A);
+        revive(world, B);
+        world.run(1_000);
         if world.state(A) != State::Up && world.state(B) != State::Up {
             world.ask(node, Verb::Cluster(ClusterVerb::Start));
             if world.state(node) == State::Stuck {
@@ -115,6 +127,7 @@ fn heal(world: &mut World) {
         }
     }
     world.run(5_000);
+    force_what_nobody_may_start(world);
     let views = [world.node(A).view(world.now()), world.node(B).view(world.now())];
     let tail = world.notes.len().saturating_sub(40);
     let up = [A, B].into_iter().filter(|node| world.state(*node) == State::Up).count();
@@ -123,6 +136,21 @@ fn heal(world: &mut World) {
     assert_eq!(record.volumes[0].members, Members::BOTH, "{views:#?}");
     assert_eq!(world.state(record.owner.unwrap()), State::Up);
     world.forget();
+}
+
+/// One disk failed and the other host rebooted: only an operator can say that its copy is good.
+fn force_what_nobody_may_start(world: &mut World) {
+    let failed = [A, B].into_iter().find(|node| {
+        let disk = world.host(*node).engine.disk;
+        disk == DiskState::Failed
+    });
+    let Some(failed) = failed else { return };
+    if world.state(A) == State::Up || world.state(B) == State::Up {
+        return;
+    }
+    world.ask(failed.peer(), Verb::Mirror(G, event::Verb::ForcePromote));
+    world.run(20_000);
+    world.history.clear(); // What was forced excuses nothing that comes later.
 }
 
 #[test]

@@ -236,6 +236,19 @@ fn a_failed_disk_moves_the_group() {
 }
 
 #[test]
+fn a_failed_disk_is_not_released_while_programs_may_live() {
+    let mut world = up();
+    world.host(A).fault[APP.0] = Fault::Kill;
+    world.host(A).engine.need = Some(Need::HandOver);
+    world.host(A).engine.disk = DiskState::Failed;
+    // The world looks at each heartbeat.
+    world.run_until(10_000, |world| !world.hosts[0].up);
+    assert_eq!((world.host(A).host.clone(), world.owner()), (vec![HostAction::Reboot], Some(A)));
+    world.run(15_000);
+    assert_eq!(world.state(B), State::Up);
+}
+
+#[test]
 fn a_start_that_fails_is_retried_then_fails_over() {
     let mut world = World::with(group(), Vec::new());
     world.host(A).fault[APP.0] = Fault::Start;
@@ -375,7 +388,7 @@ fn a_cluster_stop_without_arbiter_releases() {
     let mut world = up();
     world.reach = [false, true];
     let request = world.ask(A, STOP_CLUSTER);
-    world.run(30_000);
+    world.run(40_000);
     assert_eq!((world.answer(request), world.state(B)), (Some(Ok(())), State::Up));
     assert_eq!(world.on(A), []);
 }

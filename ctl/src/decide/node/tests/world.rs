@@ -203,7 +203,8 @@ impl World {
         self.hosts[slot(node)].node.as_ref().expect("daemon is up")
     }
     pub fn state(&self, node: NodeId) -> State {
-        self.node(node).group(G).expect("a group").state()
+        let node = self.hosts[slot(node)].node.as_ref();
+        node.map_or(State::Down, |node| node.group(G).expect("a group").state())
     }
     pub fn owner(&self) -> Option<NodeId> {
         self.arbiter.as_ref().expect("a record").owner
@@ -644,5 +645,20 @@ impl World {
             group.is_some_and(|group| group.state().is_online())
         };
         assert!(forced || !(online(a) && online(b)), "online twice: {:#?}", self.notes);
+        for node in [A, B] {
+            let host = &self.hosts[slot(node)];
+            if online(host) && host.inbox.is_empty() {
+                self.check_right(node);
+            }
+        }
+    }
+
+    /// R13: online only as the owner, and alone or with a lease.
+    fn check_right(&self, node: NodeId) {
+        let around = self.node(node).around_of(G, self.now()).expect("a group");
+        let view = self.node(node).decider(G).expect("a group").view();
+        assert_eq!(around.owner, Some(node), "{around:?}");
+        let over = view.lease_until.is_some_and(|until| until <= self.now());
+        assert!(around.alone || !(around.fenced || over), "no lease: {view:?}");
     }
 }
