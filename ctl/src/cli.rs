@@ -11,11 +11,13 @@ mod wait;
 
 use crate::act::launch;
 use crate::config::Config;
+use crate::config::cluster::{Cluster, NodeView};
 use crate::demo;
 use crate::exit::Exit;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use lockstep_engine::units::NodeId;
+use std::path::{Path, PathBuf};
 use tracing_subscriber::EnvFilter;
 
 /// Where the daemon listens unless told otherwise.
@@ -58,9 +60,15 @@ enum Verb {
 
 #[derive(Args, Debug)]
 struct DaemonArgs {
-    /// Configuration file of this node
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    /// Configuration of the cluster, the same file on both nodes
+    #[arg(long, value_name = "FILE", required_unless_present = "config")]
+    cluster: Option<PathBuf>,
+    /// Which node this is [default: the one with this host's name]
+    #[arg(long, value_name = "a|b", requires = "cluster", value_parser = node_id)]
+    node: Option<NodeId>,
+    /// Configuration file of this node alone, for a lab with one volume
+    #[arg(long, value_name = "FILE", conflicts_with = "cluster")]
+    config: Option<PathBuf>,
     /// Log JSON lines
     #[arg(long)]
     log_json: bool,
@@ -164,10 +172,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
 }
 
 fn daemon(args: &DaemonArgs) -> Exit {
-    let config = match Config::load(&args.config) {
-        Ok(config) => config,
+    let view = match (&args.config, &args.cluster) {
+        (Some(config), _) => of_node(config),
+        (None, Some(cluster)) => of_cluster(cluster, args.node),
+        (None, None) => Err("name a configuration with --cluster".to_owned()),
+    };
+    let (view, digest) = match view {
+        Ok(view) => view,
         Err(error) => {
-            show::error(&error.to_string());
+            show::error(&error);
             return Exit::Usage;
         }
     };
@@ -178,13 +191,45 @@ fn daemon(args: &DaemonArgs) -> Exit {
     } else {
         log.with_ansi(false).init();
     }
-    match crate::daemon::run(config) {
+    match crate::daemon::run(view, digest) {
         Ok(()) => Exit::Ok,
         Err(error) => {
             show::error(&error.to_string());
             Exit::Failed
         }
     }
+}
+
+/// A node as people type it.
+pub(crate) fn node_id(text: &str) -> Result<NodeId, String> {
+    match text {
+        "a" => Ok(NodeId::A),
+        "b" => Ok(NodeId::B),
+        _ => Err("the nodes are called a and b".to_owned()),
+    }
+}
+
+/// The view of a file for one node alone: there is nothing to compare with the other one.
+fn of_node(path: &Path) -> Result<(NodeView, u128), String> {
+    let config = Config::load(path).map_err(|error| error.to_string())?;
+    let view = crate::daemon::view_of(&config).map_err(|error| error.to_string())?;
+    Ok((view, 0))
+}
+
+/// The view of one node of a cluster, with the digest of the file.
+fn of_cluster(path: &Path, node: Option<NodeId>) -> Result<(NodeView, u128), String> {
+    let cluster = Cluster::load(path).map_err(|error| error.to_string())?;
+    let digest = Cluster::digest(path).map_err(|error| error.to_string())?;
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy().into_owned();
+    let node = node.or_else(|| cluster.which(&host)).ok_or_else(|| {
+        format!(
+            "{}: neither node has the name of this host, \"{host}\"; correct `name` in \
+             [nodes.a] or [nodes.b], or say which one it is with --node",
+            path.display()
+        )
+    })?;
+    Ok((cluster.node(node), digest))
 }
 
 fn mirror(args: MirrorArgs) -> Exit {
