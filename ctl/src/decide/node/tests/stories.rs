@@ -189,6 +189,20 @@ fn a_daemon_that_can_find_nothing_out_kills_after_the_lease() {
 }
 
 #[test]
+fn a_daemon_that_never_saw_its_engine_guards_the_lease() {
+    let mut world = up();
+    world.engine_dies(A);
+    world.daemon_dies(A);
+    world.daemon_starts(A);
+    world.ask(B, Verb::Cluster(ClusterVerb::Suspend));
+    world.run(20_000);
+    assert_eq!(world.on(A), ALL, "the peer answers heartbeats and wants nothing");
+    world.beats = false;
+    world.run(4_100);
+    assert_eq!(world.on(A), []);
+}
+
+#[test]
 fn a_restarted_engine_has_no_time_left_when_the_lease_ends() {
     let mut world = up();
     world.engine_dies(A);
