@@ -6,7 +6,7 @@ use super::state::{Power, State};
 use super::{CHECK_MAX, CLEAN_AGAIN, Group, KILL_AGAIN, REPORT_SLACK};
 use crate::decide::event::StepId;
 use crate::decide::settings::{ResourceIndex, ResourceKind};
-use lockstep_engine::units::Tick;
+use lockstep_engine::units::{Span, Tick};
 
 /// An effect under way.
 #[derive(Clone, Copy, Debug)]
@@ -227,11 +227,11 @@ impl Group {
         }
         let lost = self.loss(around);
         let sure = known || around.fenced || around.owner == Some(self.node.peer());
-        // What is found on must go at once; what nobody has told of yet, when FENCE is over.
+        // What is found on must go at once; what nobody has told of yet, within FENCE.
         let found = self
             .ours()
             .any(|index| matches!(self.resources[index].power, Power::On | Power::HalfOn));
-        let told_at = self.entered.after(self.times.fence);
+        let told_at = self.entered.after(Span(self.times.fence.0 / 2));
         let told = checked || found || now >= told_at;
         if let (Some(why), true) = (lost, (sure && told) || now >= over_at) {
             return self.lose(why, now);

@@ -7,7 +7,7 @@ use crate::decide::monitor::Context;
 use crate::decide::record::Record;
 use crate::decide::settings::{Target, Timing};
 use lockstep_engine::units::{
-    LinkState, Members, Mirror, NodeId, Role, Status, Tick, Version, VolumeRecord,
+    LinkState, Members, Mirror, NodeId, Role, Span, Status, Tick, Version, VolumeRecord,
 };
 
 /// Who owns a group and who holds its data, by the newest record that is known here: the
@@ -73,9 +73,11 @@ impl Node {
     }
 
     /// When the lease of an owner ends whose engine arbitration has not seen serve. A daemon that
-    /// has just started knows of no answer; it gives the peer FENCE to give one.
+    /// has just started knows of no answer. It waits half of FENCE for the engine or for one: its
+    /// predecessor would have fenced at the end of the lease, so there is that much time if it was
+    /// away for less than the other half.
     pub(super) fn unguarded_until(&self, view: &View) -> Option<Tick> {
-        let first = self.heartbeats_from.after(self.times.fence);
+        let first = self.heartbeats_from.after(Span(self.times.fence.0 / 2));
         view.lease_until.map(|until| until.max(first))
     }
 
