@@ -47,7 +47,7 @@ impl Node {
         let owned = self.ownership(part, &view);
         let owns = owned.owner == Some(self.node);
         let engines = part.engines(owns && !view.fenced, now);
-        // Arbitration guards the lease of an engine that it has seen serve. While none does, because
+        // Arbitration guards the lease of an engine that it has seen serve. While none does, as
         // it is away or not yet back, its clients are still there, and so are page caches.
         let unguarded = engines != Engines::Serving && !owned.alone && owns;
         let over = self.unguarded_until(&view).is_some_and(|until| until <= now);
