@@ -6,7 +6,7 @@ use super::state::{Power, State};
 use super::{CHECK_MAX, CLEAN_AGAIN, Group, KILL_AGAIN, REPORT_SLACK};
 use crate::decide::event::StepId;
 use crate::decide::settings::{ResourceIndex, ResourceKind};
-use lockstep_engine::units::Tick;
+use lockstep_engine::units::{Span, Tick};
 
 /// An effect under way.
 #[derive(Clone, Copy, Debug)]
@@ -215,8 +215,6 @@ impl Group {
         }
         let checked = self.calls.is_empty();
         let known = around.version.is_some() && around.engines != Engines::Away;
-        // Every lease that was given before this daemon started is over by then.
-        let over_at = self.entered.after(self.times.lease);
         if checked && self.all_off() {
             return self.enter(State::Down, now);
         }
@@ -227,17 +225,15 @@ impl Group {
         }
         let lost = self.loss(around);
         let sure = known || around.fenced || around.owner == Some(self.node.peer());
-        // What is found on must go at once; what nobody has told of yet, when FENCE is over.
+        // What is found on must go at once; what nobody has told of yet, and what a lease that
+        // nobody knows of may have kept, within FENCE: the predecessor of this daemon would have
+        // fenced at the end of the lease, so half of it is left if it was away for the other half.
         let found = self
             .ours()
             .any(|index| matches!(self.resources[index].power, Power::On | Power::HalfOn));
-        let told_at = self.entered.after(self.times.fence);
-        let told = checked || found || now >= told_at;
-        if let (Some(why), true) = (lost, (sure && told) || now >= over_at) {
+        let over_at = self.entered.after(Span(self.times.fence.0 / 2));
+        if let (Some(why), true) = (lost, (sure && (checked || found)) || now >= over_at) {
             return self.lose(why, now);
-        }
-        if sure && now < told_at {
-            self.wake_at(told_at);
         }
         if now < over_at {
             self.wake_at(over_at);

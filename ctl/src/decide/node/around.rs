@@ -7,7 +7,7 @@ use crate::decide::monitor::Context;
 use crate::decide::record::Record;
 use crate::decide::settings::{Target, Timing};
 use lockstep_engine::units::{
-    LinkState, Members, Mirror, NodeId, Role, Status, Tick, Version, VolumeRecord,
+    LinkState, Members, Mirror, NodeId, Role, Span, Status, Tick, Version, VolumeRecord,
 };
 
 /// Who owns a group and who holds its data, by the newest record that is known here: the
@@ -47,10 +47,10 @@ impl Node {
         let owned = self.ownership(part, &view);
         let owns = owned.owner == Some(self.node);
         let engines = part.engines(owns && !view.fenced, now);
-        // Arbitration guards the lease of what serves; a restarted engine does not serve yet, but
-        // its clients are still there.
-        let restarted = part.volumes.iter().any(|volume| volume.restarted);
-        let over = view.lease_until.is_some_and(|until| until <= now);
+        // Arbitration guards the lease of an engine that it has seen serve. While none does, as
+        // it is away or not yet back, its clients are still there, and so are page caches.
+        let unguarded = engines != Engines::Serving && !owned.alone && owns;
+        let over = self.unguarded_until(&view).is_some_and(|until| until <= now);
         let peer = self.heard_peer(now);
         let listens = self.heartbeats_from.after(self.times.boot_grace());
         Around {
@@ -59,7 +59,7 @@ impl Node {
             both: owned.both,
             alone: owned.alone,
             engines,
-            fenced: view.fenced || (restarted && over && !owned.alone && owns),
+            fenced: view.fenced || (unguarded && over),
             in_sync: part.statuses().all(is_in_sync) && part.is_complete(),
             evidence: matches!(view.evidence, EvidenceView::Silent | EvidenceView::Released),
             released: view.released.is_some(),
@@ -70,6 +70,15 @@ impl Node {
             peer: peer.and_then(|peer| peer.groups.get(index).copied()),
             listened: peer.is_some() || now >= listens,
         }
+    }
+
+    /// When the lease of an owner ends whose engine arbitration has not seen serve. A daemon that
+    /// has just started knows of no answer. It waits half of FENCE for the engine or for one: its
+    /// predecessor would have fenced at the end of the lease, so there is that much time if it was
+    /// away for less than the other half.
+    pub(super) fn unguarded_until(&self, view: &View) -> Option<Tick> {
+        let first = self.heartbeats_from.after(Span(self.times.fence.0 / 2));
+        view.lease_until.map(|until| until.max(first))
     }
 
     fn ownership(&self, part: &Part_, view: &View) -> Ownership {

@@ -22,7 +22,7 @@ pub use whatif::{Finding, Sentence};
 
 use super::arbitration::{self, Decider};
 use super::event::{PeerBeat, RequestId};
-use super::group::{self, Around, Group, Part};
+use super::group::{self, Around, Group, Part, State};
 use super::monitor::{self, Monitor};
 use super::settings::{GroupIndex, GroupSettings, MonitorSettings};
 use lockstep_engine::limits::Times;
@@ -265,9 +265,9 @@ impl Node {
         }
         for index in 0..self.parts.len() {
             let part = &self.parts[index];
-            let restarted = part.volumes.iter().any(|volume| volume.restarted);
+            let online = part.group.state().is_online() || part.group.state() == State::Asking;
             let back = part.volumes.iter().filter_map(|volume| volume.back_at).min();
-            let lease = part.decider.view().lease_until.filter(|_| restarted);
+            let lease = self.unguarded_until(&part.decider.view()).filter(|_| online);
             for at in [back.map(|at| at.after(ENGINE_BACK)), lease].into_iter().flatten() {
                 if at > now {
                     self.wake_at(at);

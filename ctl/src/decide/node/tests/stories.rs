@@ -176,15 +176,29 @@ fn a_daemon_that_starts_beside_the_owner_takes_down_what_it_finds() {
 }
 
 #[test]
-fn a_daemon_that_can_find_nothing_out_kills_after_the_lease() {
+fn a_daemon_that_can_find_nothing_out_kills_within_the_fence() {
     let mut world = up();
     world.daemon_dies(A);
     world.engine_dies(A);
     world.reach = [false; 2];
     world.daemon_starts(A);
-    world.run(3_000);
-    assert_eq!(world.on(A), ALL, "a lease may still be good");
-    world.run(3_000);
+    world.run(400);
+    assert_eq!(world.on(A), ALL, "an engine or the arbiter may still answer");
+    world.run(200);
+    assert_eq!(world.on(A), []);
+}
+
+#[test]
+fn a_daemon_that_never_saw_its_engine_guards_the_lease() {
+    let mut world = up();
+    world.engine_dies(A);
+    world.daemon_dies(A);
+    world.daemon_starts(A);
+    world.ask(B, Verb::Cluster(ClusterVerb::Suspend));
+    world.run(20_000);
+    assert_eq!(world.on(A), ALL, "the peer answers heartbeats and wants nothing");
+    world.beats = false;
+    world.run(4_100);
     assert_eq!(world.on(A), []);
 }
 

@@ -48,6 +48,8 @@ pub enum Fault {
 pub struct Host {
     pub node: Option<Node>,
     pub daemon: u128,
+    /// When the daemon was started, in milliseconds.
+    pub daemon_at: u64,
     pub engine: Status,
     pub engine_up: bool,
     pub inbox: VecDeque<Event>,
@@ -131,6 +133,7 @@ impl World {
         let host = |node| Host {
             node: None,
             daemon: 0,
+            daemon_at: 0,
             engine: blank(node),
             engine_up: true,
             inbox: VecDeque::new(),
@@ -268,9 +271,10 @@ impl World {
             observe_only: self.observe_only,
             memory: self.hosts[slot(node)].memory.clone(),
         };
-        let (now, daemon) = (at(self.ms), self.starts);
+        let (now, ms, daemon) = (at(self.ms), self.ms, self.starts);
         let this = self.host(node);
         this.daemon = daemon;
+        this.daemon_at = ms;
         this.node = Some(Node::new(settings, now));
         this.answering = true;
         this.inbox.clear();
@@ -659,6 +663,7 @@ impl World {
         let view = self.node(node).decider(G).expect("a group").view();
         assert_eq!(around.owner, Some(node), "{around:?}");
         let over = view.lease_until.is_some_and(|until| until <= self.now());
+        let over = over && self.ms > self.hosts[slot(node)].daemon_at + 1_000;
         assert!(around.alone || !(around.fenced || over), "no lease: {view:?}");
     }
 }
