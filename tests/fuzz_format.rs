@@ -2,7 +2,9 @@
 //! sound pages at them. `LOCKSTEP_GOLDEN=write` writes the corpus where it is missing.
 
 use harness::format_kit::{Dice, dump, sample_superblock, undump};
-use harness::fuzz_format::{LAYOUT, VOLUME, fuzz_bitmap_page, fuzz_log_page, fuzz_superblock};
+use harness::fuzz_format::{
+    LAYOUT, VOLUME, fuzz_bitmap_page, fuzz_log_page, fuzz_superblock, reseal,
+};
 use lockstep_engine::format::bitmap::Bitmap;
 use lockstep_engine::format::intent_log::IntentLog;
 use lockstep_engine::format::tail::Tail;
@@ -10,28 +12,6 @@ use lockstep_engine::units::{Page, RegionIndex};
 use std::path::PathBuf;
 
 const MUTATIONS: u64 = 1_500;
-
-fn crc_of(page: &[u8], at: usize) -> [u8; 4] {
-    let mut hash = crc32fast::Hasher::new();
-    hash.update(&page[..at]);
-    hash.update(&[0; 4]);
-    hash.update(&page[at + 4..]);
-    hash.finalize().to_le_bytes()
-}
-
-/// Gives a page (or each sector of a log page) a checksum that holds, so that a mutation reaches
-/// the parser behind it.
-fn reseal(page: &mut Page) {
-    if page[..4] == *b"LKLG" {
-        for sector in page.chunks_exact_mut(512) {
-            let crc = crc_of(sector, 4);
-            sector[4..8].copy_from_slice(&crc);
-        }
-    } else {
-        let crc = crc_of(page, 12);
-        page[12..16].copy_from_slice(&crc);
-    }
-}
 
 fn mutate(seed: &Page, dice: &mut Dice) -> Page {
     let mut page = *seed;

@@ -12,11 +12,12 @@ mod wait;
 use crate::act::launch;
 use crate::config::Config;
 use crate::config::cluster::{Cluster, NodeView};
-use crate::demo;
+use crate::demo::{self, attend};
 use crate::exit::Exit;
 use clap::{Args, Parser, Subcommand};
-use std::ffi::OsString;
+use client::To;
 use lockstep_engine::units::NodeId;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use tracing_subscriber::EnvFilter;
 
@@ -56,6 +57,13 @@ enum Verb {
     Generate(generate::GenerateArgs),
     #[command(name = launch::DETACH_VERB, hide = true)]
     DetachEngine { program: PathBuf, config: PathBuf },
+    #[command(name = attend::ATTEND_VERB, hide = true)]
+    DemoProcess {
+        parent: u32,
+        program: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -82,6 +90,12 @@ struct MirrorArgs {
     /// Configuration file that names the socket
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
+    /// The volume, when there are several
+    #[arg(long, value_name = "NAME", global = true)]
+    volume: Option<String>,
+    /// Say what would be done, and do nothing
+    #[arg(long, global = true)]
+    dry_run: bool,
     /// Stop waiting after this many seconds; the request goes on in the daemon
     #[arg(long, value_name = "SECONDS", global = true)]
     timeout: Option<u64>,
@@ -168,6 +182,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
             ));
             Exit::Failed
         }
+        Verb::DemoProcess { parent, program, args } => {
+            let cause = attend::attend(parent, &program, &args);
+            show::error(&format!("{}: {cause}; start `lockstep demo` again", program.display()));
+            Exit::Failed
+        }
     }
 }
 
@@ -244,7 +263,8 @@ fn mirror(args: MirrorArgs) -> Exit {
         },
         (None, None) => PathBuf::from(SOCKET),
     };
-    mirror::run(&socket, args.timeout, &args.verb)
+    let (volume, dry_run) = (args.volume.as_deref(), args.dry_run);
+    mirror::run(To { socket: &socket, volume, dry_run }, args.timeout, &args.verb)
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ use control::Tell;
 use effects::Effects;
 use engines::Slot;
 use lockstep_engine::units::{BootId, Span, Tick};
-use operators::{Operators, Request};
+use operators::Operators;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,8 +109,8 @@ pub fn run(view: NodeView, digest: u128) -> Result<(), DaemonError> {
     runtime.block_on(async {
         let stop = |kind| signal(kind).map_err(|cause| DaemonError::Runtime { cause });
         let (term, int) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
-        let operators = Operators::listen(&view.run_dir, &view.daemon_socket)
-            .map_err(DaemonError::Listen)?;
+        let operators =
+            Operators::listen(&view.run_dir, &view.daemon_socket).map_err(DaemonError::Listen)?;
         let (ends, ended) = mpsc::channel(ENDS_MAX);
         let (told, heard) = mpsc::channel(ENDS_MAX);
         let mut daemon = start::start(view, digest, ends, &told)?;

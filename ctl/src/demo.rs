@@ -1,8 +1,10 @@
 //! `lockstep demo`: a failover on one machine, without root and without kernel modules. Two nodes
 //! in a temporary directory, a client that remembers every acknowledged write, and the accidents.
 //! Always: it ends only the processes that it started, by their handles, also when it is
-//! interrupted; the directory stays when something went wrong, but not after an interrupt.
+//! interrupted; when it is killed they end with it. The directory stays when something went wrong
+//! or the demo was killed, but not after an interrupt.
 
+pub mod attend;
 mod compare;
 pub mod ledger;
 pub mod load;
@@ -75,7 +77,14 @@ pub fn run(args: &DemoArgs) -> Exit {
             return Exit::Usage;
         }
     };
-    let processes = Processes::default();
+    let own = match std::env::current_exe() {
+        Ok(own) => own,
+        Err(cause) => {
+            show::error(&format!("/proc/self/exe: {cause}; is /proc mounted?"));
+            return Exit::Failed;
+        }
+    };
+    let processes = Processes::new(Some(own));
     let Some(played) = play(place.path(), args.json, &processes) else {
         return interrupted(place, &processes);
     };

@@ -3,8 +3,11 @@
 //! Always: an `EngineConfig` that was parsed holds every bound it names; unknown keys are refused;
 //! all problems of a file are told at once, each with its key and what to do.
 
+mod key_file;
 mod reader;
 mod render;
+
+pub use key_file::{KeyFileError, read_key};
 
 use crate::limits::{FLOWS_MAX, SYNC_DELAY_TARGET, SYNC_OPS_MAX, SYNC_RATE_FLOOR, Times};
 use crate::replica::settings::AckMode;

@@ -1,7 +1,7 @@
 //! Errors of starting an engine, each with object, cause and next move.
 //! Always: nothing was served and nothing was written when one of these is returned.
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, KeyFileError};
 use crate::device::DeviceError;
 use crate::format::Damage;
 use crate::units::{ClusterId, GroupId, NodeId, VolumeId};
@@ -111,20 +111,8 @@ pub enum StartError {
         /// What the system says.
         error: std::io::Error,
     },
-    /// The link key can't be read.
-    KeyUnreadable {
-        /// The key file.
-        path: PathBuf,
-        /// What the system says.
-        error: std::io::Error,
-    },
-    /// The link key is not one.
-    KeyMalformed {
-        /// The key file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: Box<dyn std::error::Error + Send + Sync>,
-    },
+    /// The key can't be used.
+    Key(KeyFileError),
     /// The volume can't be offered to clients.
     Export {
         /// What is wrong with it.
@@ -236,14 +224,7 @@ impl StartError {
                 f,
                 "can't listen on {address}: {error}; check `{key}`, and that nothing else uses it"
             ),
-            StartError::KeyUnreadable { path, error } => write!(
-                f,
-                "link key {}: {error}; check `link.key_file`, and copy one key to both nodes",
-                path.display()
-            ),
-            StartError::KeyMalformed { path, error } => {
-                write!(f, "link key {}: {error}; copy one key to both nodes", path.display())
-            }
+            StartError::Key(error) => write!(f, "{error}"),
             StartError::Export { error } => write!(f, "{error}"),
             StartError::NotStopped => f.write_str(
                 "stopped like a crash: the peer or a device did not let go in time; nothing that \

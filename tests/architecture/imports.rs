@@ -99,7 +99,8 @@ pub const ROOMS: &[Room] = &[
     },
     Room {
         at: "engine/config",
-        rooms: May::Only(&["units", "limits", "replica::settings", "format"]),
+        // The shape of the key is the greeting's; the file that holds it is configuration.
+        rooms: May::Only(&["units", "limits", "replica::settings", "format", "wire::greeting"]),
         crates: May::Only(&["serde", "toml", "blake3"]),
         pure: false,
     },

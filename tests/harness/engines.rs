@@ -23,11 +23,39 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Time between two looks at a state.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// The partitions of one node.
+#[derive(Clone, Debug)]
+pub struct Partitions {
+    /// Data partition.
+    pub data: PathBuf,
+    /// Cluster partition.
+    pub meta: PathBuf,
+}
+
+impl Partitions {
+    /// Bytes of a data partition.
+    pub const DATA_BYTES: u64 = SIZE + (1 << 20);
+    /// Bytes of a cluster partition.
+    pub const META_BYTES: u64 = 16 << 20;
+
+    /// Those of a node as files in `dir`; they are made when they are not there.
+    pub fn files(dir: &Path, node: NodeId) -> Partitions {
+        let make = |name: &str, bytes| {
+            let path = dir.join(format!("{node}.{name}"));
+            let file = fs::File::create(&path);
+            file.and_then(|file| file.set_len(bytes)).expect("a partition");
+            path
+        };
+        Partitions { data: make("data", Self::DATA_BYTES), meta: make("meta", Self::META_BYTES) }
+    }
+}
+
 /// Two formatted nodes in a folder of their own.
 pub struct Engines {
     dir: tempfile::TempDir,
     engine: PathBuf,
     ports: [u16; 2],
+    partitions: [Partitions; 2],
     children: [Option<Child>; 2],
 }
 
@@ -47,18 +75,19 @@ fn free_ports() -> [u16; 2] {
 impl Engines {
     /// Formats both nodes; nothing runs yet.
     pub fn format() -> Engines {
-        let engine = bins::engine().unwrap_or_else(|error| panic!("{error}"));
         let dir = tempfile::tempdir().expect("a temporary folder");
+        let partitions = [NodeId::A, NodeId::B].map(|node| Partitions::files(dir.path(), node));
+        Engines::format_on(dir, partitions)
+    }
+
+    /// Formats these partitions; everything else lies in `dir`. Nothing runs yet.
+    pub fn format_on(dir: tempfile::TempDir, partitions: [Partitions; 2]) -> Engines {
+        let engine = bins::engine().unwrap_or_else(|error| panic!("{error}"));
         let ports = free_ports();
-        let engines = Engines { dir, engine, ports, children: [None, None] };
+        let engines = Engines { dir, engine, ports, partitions, children: [None, None] };
         fs::write(engines.path("key"), "5a".repeat(32)).expect("the key");
         for node in [NodeId::A, NodeId::B] {
-            for (name, bytes) in [("data", SIZE + (1 << 20)), ("meta", 16 << 20)] {
-                let file = fs::File::create(engines.path(&format!("{node}.{name}")));
-                file.and_then(|file| file.set_len(bytes)).expect("a partition");
-            }
-            fs::write(engines.path(&format!("{node}.toml")), engines.config(node))
-                .expect("the configuration");
+            engines.write_config(node);
             let config = engines.path(&format!("{node}.toml"));
             let formatted = Command::new(&engines.engine)
                 .args(["format", "--force", "--config"])
@@ -70,14 +99,33 @@ impl Engines {
         engines
     }
 
+    /// The next engine of this node finds its partitions here, and listens although the kernel has
+    /// not yet closed what a killed one listened on. Its peer must be dialed, not dial.
+    pub fn move_to(&mut self, node: NodeId, partitions: Partitions) {
+        assert_eq!(node, NodeId::A, "node A dials");
+        self.partitions[place(node)] = partitions;
+        self.ports[place(node)] = free_ports()[0];
+        for socket in ["admin", "nbd"] {
+            fs::remove_file(self.path(&format!("{node}.{socket}"))).expect("it was listened on");
+        }
+        self.write_config(node);
+    }
+
+    fn write_config(&self, node: NodeId) {
+        fs::write(self.path(&format!("{node}.toml")), self.config(node))
+            .expect("the configuration");
+    }
+
     fn config(&self, node: NodeId) -> String {
+        let Partitions { data, meta } = &self.partitions[place(node)];
+        let (data, meta) = (data.display(), meta.display());
         let (own, peer) = (self.ports[place(node)], self.ports[place(node.peer())]);
         let dir = self.dir.path().display();
         format!(
             r#"
 node = "{node}"
-data = "{dir}/{node}.data"
-cluster_partition = "{dir}/{node}.meta"
+data = "{data}"
+cluster_partition = "{meta}"
 admin = "{dir}/{node}.admin"
 [cluster]
 id = "c1"
@@ -129,6 +177,24 @@ lock_memory = false
             child.kill().expect("it runs");
             child.wait().expect("it ends");
         }
+    }
+
+    /// SIGKILL, without waiting: what it has in flight may keep it in the kernel.
+    pub fn strike(&mut self, node: NodeId) -> Child {
+        let mut child = self.children[place(node)].take().expect("it runs");
+        child.kill().expect("it runs");
+        child
+    }
+
+    /// What the engines of a node have said so far.
+    pub fn log(&self, node: NodeId) -> String {
+        fs::read_to_string(self.path(&format!("{node}.log"))).unwrap_or_default()
+    }
+
+    /// Whether somebody greets on the admin socket within `patience`.
+    pub fn greets(&self, node: NodeId, patience: Duration) -> bool {
+        let stream = UnixStream::connect(self.path(&format!("{node}.admin")));
+        stream.and_then(|stream| Admin::within(stream, patience)).is_ok()
     }
 
     /// Resident memory of a running engine, in KiB.
@@ -184,7 +250,7 @@ lock_memory = false
 
     /// The exported bytes, as they stand on one node's data partition.
     pub fn bytes(&self, node: NodeId) -> Vec<u8> {
-        let mut bytes = fs::read(self.path(&format!("{node}.data"))).expect("the data");
+        let mut bytes = fs::read(&self.partitions[place(node)].data).expect("the data");
         bytes.truncate(usize::try_from(SIZE).expect("a small volume"));
         bytes
     }
@@ -195,8 +261,7 @@ impl Drop for Engines {
         for node in [NodeId::A, NodeId::B] {
             self.kill(node);
             if std::thread::panicking() {
-                let log = fs::read_to_string(self.path(&format!("{node}.log")));
-                println!("--- log of {node}\n{}", log.unwrap_or_default());
+                println!("--- log of {node}\n{}", self.log(node));
             }
         }
     }
@@ -211,7 +276,11 @@ pub struct Admin {
 
 impl Admin {
     fn new(stream: UnixStream) -> io::Result<Admin> {
-        stream.set_read_timeout(Some(PATIENCE))?;
+        Admin::within(stream, PATIENCE)
+    }
+
+    fn within(stream: UnixStream, patience: Duration) -> io::Result<Admin> {
+        stream.set_read_timeout(Some(patience))?;
         let mut admin = Admin { lines: BufReader::new(stream), calls: 0, last: None };
         let Line::Engine { v: VERSION, build, .. } = admin.line()? else { panic!("no greeting") };
         assert_eq!(build, lockstep_nbd::BUILD_ID);
@@ -305,6 +374,12 @@ impl Records {
 /// Brings a fresh pair up: both members, a primary.
 pub fn serving() -> (Engines, Records) {
     let mut engines = Engines::format();
+    let records = serve(&mut engines);
+    (engines, records)
+}
+
+/// Brings a freshly formatted pair up: both members, a primary.
+pub fn serve(engines: &mut Engines) -> Records {
     let mut records = Records::default();
     for node in [NodeId::A, NodeId::B] {
         engines.start(node);
@@ -320,7 +395,7 @@ pub fn serving() -> (Engines, Records) {
     engines.wait(NodeId::A, "in sync", |status| {
         status.mirror == lockstep_engine::units::Mirror::InSync
     });
-    (engines, records)
+    records
 }
 
 /// The attempt that would install `wanted` over what stands.

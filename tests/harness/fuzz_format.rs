@@ -23,6 +23,28 @@ pub fn page_of(input: &[u8]) -> Page {
     page
 }
 
+fn crc_of(page: &[u8], at: usize) -> [u8; 4] {
+    let mut hash = crc32fast::Hasher::new();
+    hash.update(&page[..at]);
+    hash.update(&[0; 4]);
+    hash.update(&page[at + 4..]);
+    hash.finalize().to_le_bytes()
+}
+
+/// Gives a page (or each sector of a log page) a checksum that holds, so that a mutation reaches
+/// the parser behind it.
+pub fn reseal(page: &mut Page) {
+    if page[..4] == *b"LKLG" {
+        for sector in page.chunks_exact_mut(512) {
+            let crc = crc_of(sector, 4);
+            sector[4..8].copy_from_slice(&crc);
+        }
+    } else {
+        let crc = crc_of(page, 12);
+        page[12..16].copy_from_slice(&crc);
+    }
+}
+
 /// A superblock slot and a tail slot.
 pub fn fuzz_superblock(input: &[u8]) {
     let page = page_of(input);

@@ -1,5 +1,6 @@
 //! The test harness.
 
+pub mod backing;
 pub mod bins;
 pub mod engines;
 pub mod format_kit;

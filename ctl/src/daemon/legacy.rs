@@ -6,11 +6,9 @@ use crate::config::cluster::{
     ArbiterSpec, EngineProcess, EngineView, Group, HeartbeatLink, HeartbeatView, Host, NodeView,
 };
 use crate::config::{ArbiterConfig, Config, Named};
-use crate::decide::settings::{
-    FinalAction, GroupSettings, ResourceKind, ResourceSettings,
-};
-use lockstep_engine::config::EngineConfig;
+use crate::decide::settings::{FinalAction, GroupSettings, ResourceKind, ResourceSettings};
 use lockstep_engine::config::ConfigError as EngineConfigError;
+use lockstep_engine::config::EngineConfig;
 use lockstep_engine::units::{NodeId, Span};
 use std::path::PathBuf;
 

@@ -141,17 +141,13 @@ impl Daemon {
                 let because = because.unwrap_or_default();
                 (Weight::Warning, "group-fails-over", format!("fails over{because}"))
             }
-            OfGroup::FailsBack => (
-                Weight::Info,
-                "group-fails-back",
-                "goes back to its preferred node".to_owned(),
-            ),
+            OfGroup::FailsBack => {
+                (Weight::Info, "group-fails-back", "goes back to its preferred node".to_owned())
+            }
             OfGroup::Lost(loss) => (Weight::Alarm, "group-lost", loss_word(*loss)),
-            OfGroup::FenceConfirmed => (
-                Weight::Info,
-                "fence-confirmed",
-                "nothing of it answers here any more".to_owned(),
-            ),
+            OfGroup::FenceConfirmed => {
+                (Weight::Info, "fence-confirmed", "nothing of it answers here any more".to_owned())
+            }
             OfGroup::FenceLate => (
                 Weight::Alarm,
                 "fence-late",
@@ -214,8 +210,9 @@ impl Daemon {
 
     pub(super) fn store_troubled(&self, group: usize, store: &str, trouble: &Trouble) {
         let name = self.group_name(GroupIndex(group));
-        let message =
-            format!("group {name}: no failover is possible without the arbiter: {store}: {trouble}");
+        let message = format!(
+            "group {name}: no failover is possible without the arbiter: {store}: {trouble}"
+        );
         self.tell(Weight::Warning, "arbiter-away", Some(&name), message);
     }
 

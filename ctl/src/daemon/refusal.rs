@@ -91,19 +91,16 @@ pub fn explain(refused: &node::Refused, known: &Known<'_>) -> Refusal {
         node::Refused::Group(why) => return of_group(why, known),
         node::Refused::NoGroup => ("no-group", "there is no such group".to_owned()),
         node::Refused::NoMonitor => ("no-monitor", "there is no such monitor".to_owned()),
-        node::Refused::GroupRuns => (
-            "group-runs",
-            format!("group {}: its resources are up; stop it first", known.group),
-        ),
+        node::Refused::GroupRuns => {
+            ("group-runs", format!("group {}: its resources are up; stop it first", known.group))
+        }
         node::Refused::Already => ("already", format!("node {node}: it is so already")),
         node::Refused::Busy => {
             ("busy", format!("node {node}: the cluster service is being stopped; wait for it"))
         }
         node::Refused::Stuck(_) => (
             "stuck",
-            format!(
-                "node {node}: not every group could be brought down; see `lockstep status`"
-            ),
+            format!("node {node}: not every group could be brought down; see `lockstep status`"),
         ),
     };
     Refusal { code: code.to_owned(), message }
@@ -126,7 +123,9 @@ fn of_group(why: &group::Refused, known: &Known<'_>) -> Refusal {
         group::Refused::AlreadyUp => ("already-primary", format!("it is up on node {node}")),
         group::Refused::PeerNotReady => (
             "peer-not-ready",
-            format!("node {peer} is away, suspended, stopped or not healthy; see `lockstep status`"),
+            format!(
+                "node {peer} is away, suspended, stopped or not healthy; see `lockstep status`"
+            ),
         ),
         group::Refused::PeerBarred => (
             "peer-barred",
@@ -160,9 +159,7 @@ fn of_group(why: &group::Refused, known: &Known<'_>) -> Refusal {
                 name(resource)
             ),
         ),
-        group::Refused::Lost => {
-            ("lost", format!("node {peer} has it now; see `lockstep status`"))
-        }
+        group::Refused::Lost => ("lost", format!("node {peer} has it now; see `lockstep status`")),
     };
     Refusal { code: code.to_owned(), message: format!("group {}: {because}", known.group) }
 }

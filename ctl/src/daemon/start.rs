@@ -19,6 +19,7 @@ use crate::act::last::{Hand, Mode};
 use crate::config::cluster::{ArbiterSpec, EtcdSpec, Group, NodeView};
 use crate::decide::node::{self, Memory, Node};
 use crate::decide::{self};
+use lockstep_engine::config::{KeyFileError, read_key};
 use lockstep_engine::units::{BootId, Nonce, Tick};
 use std::collections::HashMap;
 use std::fmt;
@@ -28,11 +29,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// What the key of heartbeats is derived for.
+const HEARTBEAT_PURPOSE: &str = "heartbeats";
+
 /// Why the daemon did not start.
 #[derive(Debug)]
 pub enum DaemonError {
     /// The host lacks something.
     Host(HostError),
+    /// The cluster key can't be used.
+    Key(KeyFileError),
     /// No operators.
     Listen(ListenError),
     /// The runtime can't be built.
@@ -53,6 +59,7 @@ impl fmt::Display for DaemonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DaemonError::Host(error) => error.fmt(f),
+            DaemonError::Key(error) => error.fmt(f),
             DaemonError::Listen(error) => error.fmt(f),
             DaemonError::Runtime { cause } => {
                 write!(f, "event loop: {cause}; raise the limits of open files")
@@ -93,7 +100,8 @@ pub(super) fn start(
         let failed = |cause| DaemonError::Directory { path: path.clone(), cause };
         std::fs::create_dir_all(path).map_err(failed)?;
     }
-    let key = host::read_key(&view.key_file).map_err(DaemonError::Host)?;
+    let key = read_key(&view.key_file).map_err(DaemonError::Key)?;
+    let key = key.for_purpose(HEARTBEAT_PURPOSE).to_vec();
     let boot = match view.lab_boot_id {
         Some(boot) => boot,
         None => host::boot_id().map_err(DaemonError::Host)?,

@@ -1,6 +1,8 @@
 //! Processes that the demo started, each with its log. Always: they are ended by their own
-//! handle, at the latest when the value is dropped.
+//! handle, at the latest when the value is dropped; one that is killed before it can do that takes
+//! them with it (`attend`).
 
+use super::attend::ATTEND_VERB;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::OpenOptions;
@@ -46,8 +48,12 @@ impl fmt::Display for ProcessError {
 impl std::error::Error for ProcessError {}
 
 /// Every process of one demo, so that an interrupt can end them all.
-#[derive(Clone, Default)]
-pub struct Processes(Arc<Mutex<Table>>);
+#[derive(Clone)]
+pub struct Processes {
+    table: Arc<Mutex<Table>>,
+    /// The executable whose hidden verb binds a process to this one.
+    attendant: Option<PathBuf>,
+}
 
 #[derive(Default)]
 struct Table {
@@ -64,9 +70,21 @@ pub struct Process {
     id: u64,
 }
 
-fn command(program: &Path, args: &[&str], log: &Path) -> io::Result<Command> {
+fn command(
+    attendant: Option<&Path>,
+    program: &Path,
+    args: &[&str],
+    log: &Path,
+) -> io::Result<Command> {
     let log = OpenOptions::new().create(true).append(true).open(log)?;
-    let mut command = Command::new(program);
+    let mut command = match attendant {
+        None => Command::new(program),
+        Some(attendant) => {
+            let mut command = Command::new(attendant);
+            command.arg(ATTEND_VERB).arg(std::process::id().to_string()).arg(program);
+            command
+        }
+    };
     command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     // Ctrl-C on the terminal is for the demo alone, which then ends its processes.
     command.process_group(0);
@@ -79,12 +97,19 @@ fn end(child: &mut Child) -> io::Result<()> {
 }
 
 impl Processes {
-    fn table(&self) -> MutexGuard<'_, Table> {
-        // A panic while the lock is held leaves a good table behind.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// None yet. `attendant` is the executable that binds each of them to this process; without
+    /// one they stay when this process is killed.
+    pub fn new(attendant: Option<PathBuf>) -> Processes {
+        Processes { table: Arc::default(), attendant }
     }
 
-    /// Starts `program`; its words go to `log`.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // A panic while the lock is held leaves a good table behind.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts `program`; its words go to `log`. The calling thread must last as long as the process
+    /// shall.
     pub fn start(
         &self,
         program: &Path,
@@ -95,7 +120,8 @@ impl Processes {
         let started = if table.closed {
             Err(io::ErrorKind::Interrupted.into())
         } else {
-            command(program, args, log).and_then(|mut command| command.spawn())
+            command(self.attendant.as_deref(), program, args, log)
+                .and_then(|mut command| command.spawn())
         };
         let child =
             started.map_err(|cause| ProcessError::Start { program: program.to_owned(), cause })?;
@@ -170,7 +196,7 @@ mod tests {
     fn all_are_ended_at_once_and_none_is_started_afterwards() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log");
-        let all = Processes::default();
+        let all = Processes::new(None);
         let sleep = |all: &Processes| all.start(Path::new("sleep"), &["600"], &log);
         let (one, two) = (sleep(&all).unwrap(), sleep(&all).unwrap());
         let pid = all.table().running[&two.id].id();

@@ -80,9 +80,9 @@ impl DemoReport {
         row("time", format!("{} s", self.seconds), true);
         format!(
             "{events}\n\
-             Both data files are compared before each resync. More may be sent than differs: \
-             equal blocks\nbetween blocks that differ travel with them, and the first sync runs \
-             under load.\n{result}"
+             Both data files are compared before each resync; it sends the blocks that differ. \
+             Where one piece\nafter another differed in full it sends the next without comparing, \
+             and the first sync runs under load.\n{result}"
         )
     }
 }

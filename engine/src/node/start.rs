@@ -14,7 +14,7 @@ use super::poll::Poller;
 use super::port::Port;
 use super::reactor::Reactor;
 use super::{clock, listen, privileges, recovery};
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, read_key};
 use crate::device::Device;
 use crate::error::StartError;
 use crate::format::superblock::Superblock;
@@ -23,7 +23,7 @@ use crate::replica::{OpenRefused, Replica};
 use crate::units::{BootId, NodeId, StartId};
 use crate::uring::buffers::Arena;
 use crate::uring::{File, Ring, sys};
-use crate::wire::greeting::{GreetingConfig, Key, KeyError};
+use crate::wire::greeting::{GreetingConfig, Key};
 use lockstep_nbd::protocol::Export;
 use std::collections::VecDeque;
 use std::io;
@@ -32,7 +32,8 @@ use std::path::Path;
 
 /// Everything up to the first turn of the loop.
 pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
-    let key = link_key(&config.link.key_file)?;
+    // Before any work is done: a key that is missing must not wait for a recovery.
+    let key = read_key(&config.link.key_file).map_err(StartError::Key)?;
     // Before any thread exists: both are inherited.
     let signals = sys::stop_signals().map_err(|error| StartError::Signals { error })?;
     privileges::take(config.limits.lock_memory);
@@ -172,16 +173,6 @@ fn open_clients(
         .map_err(|error| StartError::Export { error: error.into() })?;
     let most = config.limits.connections;
     Ok(ClientLane::new(hub, export, data, regular, sockets, most))
-}
-
-/// Read before any work is done: a key that is missing must not wait for a recovery.
-fn link_key(path: &Path) -> Result<Key, StartError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| StartError::KeyUnreadable { path: path.to_path_buf(), error })?;
-    text.parse().map_err(|error: KeyError| StartError::KeyMalformed {
-        path: path.to_path_buf(),
-        error: error.into(),
-    })
 }
 
 fn open_peer(

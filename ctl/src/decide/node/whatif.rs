@@ -196,6 +196,7 @@ impl Part_ {
             generation: status.generation,
             fresh: Generation(u128::MAX),
             mark: status.mark,
+            peer_disk: None,
             connected: false,
             differs: status.reconcile_pending,
             quiet: status.role == Role::Secondary,

@@ -15,6 +15,7 @@ const HMAC_BLOCK_BYTES: usize = 64;
 
 const LABEL_DIAL: &[u8] = b"lockstep link greeting: proof of the dialing side\n";
 const LABEL_ACCEPT: &[u8] = b"lockstep link greeting: proof of the accepting side\n";
+const LABEL_OTHER: &[u8] = b"lockstep link greeting: key for something else\n";
 const LABEL_FLOW: &[u8] = b"lockstep link greeting: key of the data flows of a session\n";
 
 /// The secret of the pair: 256 random bits, the same on both nodes.
@@ -34,6 +35,15 @@ impl Key {
         mac.update(LABEL_FLOW);
         mac.update(&session.0.to_le_bytes());
         Key(mac.finalize().into_bytes().into())
+    }
+
+    /// A key for another purpose, named by `purpose`: it tells nothing about this one, nor about
+    /// those for other purposes.
+    pub fn for_purpose(&self, purpose: &str) -> [u8; 32] {
+        let mut mac = self.mac();
+        mac.update(LABEL_OTHER);
+        mac.update(purpose.as_bytes());
+        mac.finalize().into_bytes().into()
     }
 
     fn mac(&self) -> Hmac<Sha256> {
@@ -89,9 +99,9 @@ pub enum KeyError {
 impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            KeyError::Length { digits } => write!(f, "link key has {digits} characters")?,
-            KeyError::Digit { at } => write!(f, "link key has no hex digit near place {at}")?,
-            KeyError::Zero => f.write_str("link key is all zeroes")?,
+            KeyError::Length { digits } => write!(f, "this key has {digits} characters")?,
+            KeyError::Digit { at } => write!(f, "this key has no hex digit near place {at}")?,
+            KeyError::Zero => f.write_str("this key is all zeroes")?,
         }
         f.write_str("; it must be 64 random hex digits, the same file on both nodes")
     }

@@ -88,7 +88,8 @@ fn resync(table: &Section<'_>) -> SyncConfig {
     let default = SyncConfig::default();
     let window = table.same("resync_window").number(1, SYNC_OPS_MAX as u64);
     let rate_floor = table.same("resync_rate_floor").rate(1 << 20, 1 << 40);
-    let delay_target = table.same("resync_delay_target").span(Span::millis(1), Span::millis(10_000));
+    let target = table.same("resync_delay_target");
+    let delay_target = target.span(Span::millis(1), Span::millis(10_000));
     SyncConfig {
         digests: table.same("resync_digests").flag().unwrap_or(default.digests),
         window: window.and_then(|n| usize::try_from(n).ok()).unwrap_or(default.window),
