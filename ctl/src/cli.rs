@@ -2,6 +2,7 @@
 //! Always: results on stdout, progress and errors on stderr, and an exit code of `exit::Exit`.
 
 pub mod client;
+mod cluster;
 mod config;
 mod force;
 mod generate;
@@ -47,6 +48,20 @@ struct Cli {
 enum Verb {
     /// Run this node's daemon
     Daemon(DaemonArgs),
+    /// Where groups run, whether it is safe to lose a node now, what to do next
+    Status(cluster::StatusArgs),
+    /// The cluster service on this node
+    Cluster(cluster::ServiceArgs),
+    /// Bring groups up and down, move them
+    Group(cluster::GroupArgs),
+    /// Bring single resources up and down
+    Resource(cluster::ResourceArgs),
+    /// Look at monitors, suspend them, make them fail for a rehearsal
+    Monitor(cluster::MonitorArgs),
+    /// What happened here, oldest first
+    Events(cluster::EventsArgs),
+    /// What would happen, and why
+    WhatIf(cluster::WhatIfArgs),
     /// Look at the mirror and change it
     Mirror(MirrorArgs),
     /// Check, compare, write and show the configuration of the cluster
@@ -170,6 +185,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     };
     match cli.verb {
         Verb::Daemon(args) => daemon(&args),
+        Verb::Status(args) => cluster::status(&args),
+        Verb::Cluster(args) => cluster::service(&args),
+        Verb::Group(args) => cluster::group(&args),
+        Verb::Resource(args) => cluster::resource(&args),
+        Verb::Monitor(args) => cluster::monitor(&args),
+        Verb::Events(args) => cluster::events(&args),
+        Verb::WhatIf(args) => cluster::what_if(&args),
         Verb::Mirror(args) => mirror(args),
         Verb::Config(args) => config::run(&args.verb),
         Verb::Demo(args) => demo::run(&args),

@@ -36,7 +36,7 @@ use crate::decide::settings::{GroupIndex, MonitorIndex};
 use control::Tell;
 use effects::Effects;
 use engines::Slot;
-use lockstep_engine::units::{BootId, Span, Tick};
+use lockstep_engine::units::{Span, Tick};
 use operators::Operators;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -76,7 +76,6 @@ struct Store {
 /// The daemon's state between two turns of the loop.
 pub struct Daemon {
     view: NodeView,
-    boot: BootId,
     node: Node,
     slots: Vec<Slot>,
     stores: Vec<Store>,

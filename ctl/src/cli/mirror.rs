@@ -71,15 +71,24 @@ pub(super) fn act(
     done: &str,
 ) -> Result<Exit, CallError> {
     let mut waiting = Waiting::new();
-    client::call(to, verb, timeout, |message| waiting.show(&format!("waiting {message}")))?;
+    let last =
+        client::call(to, verb, timeout, |message| waiting.show(&format!("waiting {message}")))?;
     drop(waiting);
-    show::result(done);
-    Ok(Exit::Ok)
+    Ok(match last {
+        Tell::Plan { refused, steps } => show::plan(refused.as_deref(), &steps),
+        _ => {
+            show::result(done);
+            Exit::Ok
+        }
+    })
 }
 
 /// Moves the volume, and waits until the peer is seen to serve: clients may go there then.
 fn hand_over(to: To<'_>, timeout: Option<Duration>) -> Result<Exit, CallError> {
     let exit = act(to, timeout, Verb::Move, "handed over to the peer")?;
+    if to.dry_run {
+        return Ok(exit);
+    }
     let serves = client::watch(to, timeout.or(Some(ANSWER)), |report| {
         let status = report.engine.as_ref()?.status.as_ref()?;
         (status.peer_role == Some(Role::Primary)).then_some(report.node.peer())

@@ -130,7 +130,6 @@ pub(super) fn start(
     let hand = Hand::new(Mode::default(), view.state_dir.join("final-actions"));
     tracing::info!(node = %view.node, cluster = view.cluster.name, %boot, "daemon started");
     Ok(Daemon {
-        boot,
         node,
         slots,
         stores,

@@ -206,7 +206,8 @@ mod tests {
     fn a_password_goes_to_another_host_only_encrypted() {
         let place = |endpoint: &str, ca: bool| Place {
             endpoints: vec![endpoint.parse().unwrap()],
-            login: Some(Login { user: "u".to_owned(), password_file: PathBuf::from("p") }),
+            prefix: "/lockstep".to_owned(),
+            credentials: Some(PathBuf::from("p")),
             tls: ca.then(|| TlsFiles { ca: PathBuf::from("ca"), identity: None }),
             cluster: ClusterId(1),
             group: GroupId(1),
