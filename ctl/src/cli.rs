@@ -2,6 +2,7 @@
 //! Always: results on stdout, progress and errors on stderr, and an exit code of `exit::Exit`.
 
 pub mod client;
+mod cluster;
 mod config;
 mod force;
 mod generate;
@@ -11,11 +12,14 @@ mod wait;
 
 use crate::act::launch;
 use crate::config::Config;
+use crate::config::cluster::{Cluster, NodeView};
 use crate::demo::{self, attend};
 use crate::exit::Exit;
 use clap::{Args, Parser, Subcommand};
+use client::To;
+use lockstep_engine::units::NodeId;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tracing_subscriber::EnvFilter;
 
 /// Where the daemon listens unless told otherwise.
@@ -44,6 +48,20 @@ struct Cli {
 enum Verb {
     /// Run this node's daemon
     Daemon(DaemonArgs),
+    /// Where groups run, whether it is safe to lose a node now, what to do next
+    Status(cluster::StatusArgs),
+    /// The cluster service on this node
+    Cluster(cluster::ServiceArgs),
+    /// Bring groups up and down, move them
+    Group(cluster::GroupArgs),
+    /// Bring single resources up and down
+    Resource(cluster::ResourceArgs),
+    /// Look at monitors, suspend them, make them fail for a rehearsal
+    Monitor(cluster::MonitorArgs),
+    /// What happened here, oldest first
+    Events(cluster::EventsArgs),
+    /// What would happen, and why
+    WhatIf(cluster::WhatIfArgs),
     /// Look at the mirror and change it
     Mirror(MirrorArgs),
     /// Check, compare, write and show the configuration of the cluster
@@ -65,9 +83,15 @@ enum Verb {
 
 #[derive(Args, Debug)]
 struct DaemonArgs {
-    /// Configuration file of this node
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    /// Configuration of the cluster, the same file on both nodes
+    #[arg(long, value_name = "FILE", required_unless_present = "config")]
+    cluster: Option<PathBuf>,
+    /// Which node this is [default: the one with this host's name]
+    #[arg(long, value_name = "a|b", requires = "cluster", value_parser = node_id)]
+    node: Option<NodeId>,
+    /// Configuration file of this node alone, for a lab with one volume
+    #[arg(long, value_name = "FILE", conflicts_with = "cluster")]
+    config: Option<PathBuf>,
     /// Log JSON lines
     #[arg(long)]
     log_json: bool,
@@ -81,6 +105,12 @@ struct MirrorArgs {
     /// Configuration file that names the socket
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
+    /// The volume, when there are several
+    #[arg(long, value_name = "NAME", global = true)]
+    volume: Option<String>,
+    /// Say what would be done, and do nothing
+    #[arg(long, global = true)]
+    dry_run: bool,
     /// Stop waiting after this many seconds; the request goes on in the daemon
     #[arg(long, value_name = "SECONDS", global = true)]
     timeout: Option<u64>,
@@ -155,6 +185,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     };
     match cli.verb {
         Verb::Daemon(args) => daemon(&args),
+        Verb::Status(args) => cluster::status(&args),
+        Verb::Cluster(args) => cluster::service(&args),
+        Verb::Group(args) => cluster::group(&args),
+        Verb::Resource(args) => cluster::resource(&args),
+        Verb::Monitor(args) => cluster::monitor(&args),
+        Verb::Events(args) => cluster::events(&args),
+        Verb::WhatIf(args) => cluster::what_if(&args),
         Verb::Mirror(args) => mirror(args),
         Verb::Config(args) => config::run(&args.verb),
         Verb::Demo(args) => demo::run(&args),
@@ -176,10 +213,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
 }
 
 fn daemon(args: &DaemonArgs) -> Exit {
-    let config = match Config::load(&args.config) {
-        Ok(config) => config,
+    let view = match (&args.config, &args.cluster) {
+        (Some(config), _) => of_node(config),
+        (None, Some(cluster)) => of_cluster(cluster, args.node),
+        (None, None) => Err("name a configuration with --cluster".to_owned()),
+    };
+    let (view, digest) = match view {
+        Ok(view) => view,
         Err(error) => {
-            show::error(&error.to_string());
+            show::error(&error);
             return Exit::Usage;
         }
     };
@@ -190,13 +232,45 @@ fn daemon(args: &DaemonArgs) -> Exit {
     } else {
         log.with_ansi(false).init();
     }
-    match crate::daemon::run(config) {
+    match crate::daemon::run(view, digest) {
         Ok(()) => Exit::Ok,
         Err(error) => {
             show::error(&error.to_string());
             Exit::Failed
         }
     }
+}
+
+/// A node as people type it.
+pub(crate) fn node_id(text: &str) -> Result<NodeId, String> {
+    match text {
+        "a" => Ok(NodeId::A),
+        "b" => Ok(NodeId::B),
+        _ => Err("the nodes are called a and b".to_owned()),
+    }
+}
+
+/// The view of a file for one node alone: there is nothing to compare with the other one.
+fn of_node(path: &Path) -> Result<(NodeView, u128), String> {
+    let config = Config::load(path).map_err(|error| error.to_string())?;
+    let view = crate::daemon::view_of(&config).map_err(|error| error.to_string())?;
+    Ok((view, 0))
+}
+
+/// The view of one node of a cluster, with the digest of the file.
+fn of_cluster(path: &Path, node: Option<NodeId>) -> Result<(NodeView, u128), String> {
+    let cluster = Cluster::load(path).map_err(|error| error.to_string())?;
+    let digest = Cluster::digest(path).map_err(|error| error.to_string())?;
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy().into_owned();
+    let node = node.or_else(|| cluster.which(&host)).ok_or_else(|| {
+        format!(
+            "{}: neither node has the name of this host, \"{host}\"; correct `name` in \
+             [nodes.a] or [nodes.b], or say which one it is with --node",
+            path.display()
+        )
+    })?;
+    Ok((cluster.node(node), digest))
 }
 
 fn mirror(args: MirrorArgs) -> Exit {
@@ -211,7 +285,8 @@ fn mirror(args: MirrorArgs) -> Exit {
         },
         (None, None) => PathBuf::from(SOCKET),
     };
-    mirror::run(&socket, args.timeout, &args.verb)
+    let (volume, dry_run) = (args.volume.as_deref(), args.dry_run);
+    mirror::run(To { socket: &socket, volume, dry_run }, args.timeout, &args.verb)
 }
 
 #[cfg(test)]

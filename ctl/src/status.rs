@@ -2,6 +2,8 @@
 //! questions: where does it run, is it safe to lose a node now, what would be lost, what to do.
 //! Pure: computed from what the daemon knows; nothing here decides anything.
 
+pub mod cluster;
+pub mod cluster_render;
 pub mod render;
 mod summary;
 pub mod words;

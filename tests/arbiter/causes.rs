@@ -5,7 +5,7 @@ use crate::lab::{AMPLE, Lab, proved};
 use crate::server::{self, Server, coded};
 use crate::valve::{Next, Valve};
 use crate::words::{PROOF_A, PROOF_B, alone, heard, record};
-use lockstep_ctl::act::arbiter::etcd::{Etcd, Identity, Login, Place, TlsFiles};
+use lockstep_ctl::act::arbiter::etcd::{Etcd, Identity, Place, TlsFiles};
 use lockstep_ctl::act::arbiter::{Arbiter, Trouble};
 use lockstep_ctl::decide::event::{ReadResult, SwapResult};
 use lockstep_engine::units::{NodeId, Nonce, Version};
@@ -166,20 +166,22 @@ async fn a_user_is_let_in_or_told_why_not() {
     // Tokens that end while the test runs.
     let options = ["--auth-token-ttl".to_owned(), "1".to_owned()];
     let server = server::start(dir.path(), 1, &options).remove(0);
-    let file = dir.path().join("password");
-    fs::write(&file, "secret\n").unwrap();
     let plain = place(dir.path(), NodeId::A, &[server.endpoint()], AMPLE);
     with_users(&server);
-    let login = |user: &str| Some(Login { user: user.to_owned(), password_file: file.clone() });
+    let login = |user: &str| {
+        let file = dir.path().join(format!("credentials-{user}"));
+        fs::write(&file, format!("{user}:secret\n")).unwrap();
+        Some(file)
+    };
 
     let told = trouble(&handle(plain.clone())).await;
     assert!(matches!(told, Trouble::Denied { .. }), "no login: {told:?}");
-    let told = trouble(&handle(Place { login: login("nobody"), ..plain.clone() })).await;
+    let told = trouble(&handle(Place { credentials: login("nobody"), ..plain.clone() })).await;
     assert!(matches!(told, Trouble::Denied { .. }), "unknown user: {told:?}");
-    let told = trouble(&handle(Place { login: login("guest"), ..plain.clone() })).await;
+    let told = trouble(&handle(Place { credentials: login("guest"), ..plain.clone() })).await;
     assert!(matches!(told, Trouble::Denied { .. }), "no right on the keys: {told:?}");
 
-    let node = Place { login: login("node"), ..plain };
+    let node = Place { credentials: login("node"), ..plain };
     prove(&node).await;
     let store = handle(node);
     assert_eq!(store.read().await, ReadResult::Absent, "{:?}", store.health());

@@ -34,7 +34,8 @@ pub fn place(state: &Path, node: NodeId, endpoints: &[String], deadline: Duratio
     let endpoints = endpoints.iter().map(|text| text.parse::<Endpoint>().unwrap()).collect();
     Place {
         endpoints,
-        login: None,
+        prefix: "/lockstep".to_owned(),
+        credentials: None,
         tls: None,
         cluster: CLUSTER,
         group: GROUP,

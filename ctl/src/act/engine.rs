@@ -88,17 +88,15 @@ pub struct Link {
 /// The daemon's end of the connection task.
 pub struct Engine {
     wanted: mpsc::Sender<Wanted>,
-    /// What the engine says.
-    pub heard: mpsc::Receiver<Heard>,
 }
 
 impl Engine {
-    /// Starts the connection task on the current runtime.
-    pub fn connect(link: Link) -> Engine {
+    /// Starts the connection task on the current runtime; gives what the engine says.
+    pub fn connect(link: Link) -> (Engine, mpsc::Receiver<Heard>) {
         let (wanted, commands) = mpsc::channel(COMMANDS_MAX);
         let (told, heard) = mpsc::channel(COMMANDS_MAX);
         tokio::spawn(run(link, commands, told));
-        Engine { wanted, heard }
+        (Engine { wanted }, heard)
     }
 
     /// Sends a step. When it can't even be queued, the engine counts as gone for it: the caller

@@ -88,16 +88,23 @@ impl Played {
     }
 }
 
-fn connect(dir: &Path) -> (UnixListener, Engine) {
+/// The daemon's end, whole.
+struct Daemon {
+    engine: Engine,
+    heard: mpsc::Receiver<Heard>,
+}
+
+fn connect(dir: &Path) -> (UnixListener, Daemon) {
     let socket = dir.join("engine.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     let marks = MarkKeeper::open(dir.join("mark"), BOOT);
-    (listener, Engine::connect(Link { socket, suspend_max_ms: Some(60_000), marks }))
+    let (engine, heard) = Engine::connect(Link { socket, suspend_max_ms: Some(60_000), marks });
+    (listener, Daemon { engine, heard })
 }
 
-async fn event(engine: &mut Engine) -> Event {
+async fn event(daemon: &mut Daemon) -> Event {
     loop {
-        if let Heard::Event(event) = engine.heard.recv().await.expect("the task lives") {
+        if let Heard::Event(event) = daemon.heard.recv().await.expect("the task lives") {
             return event;
         }
     }
@@ -113,15 +120,15 @@ fn run(test: impl Future<Output = ()>) {
 fn a_step_is_carried_and_its_refusal_comes_back_with_its_id() {
     run(async {
         let dir = tempfile::tempdir().unwrap();
-        let (listener, mut engine) = connect(dir.path());
+        let (listener, mut daemon) = connect(dir.path());
         let mut played = Played::accept(&listener).await;
-        engine.step(StepId(42), &EngineCommand::Demote).unwrap();
+        daemon.engine.step(StepId(42), &EngineCommand::Demote).unwrap();
         let call = played.call().await;
         assert_eq!(call.verb, Verb::Demote);
         let (code, message) = ("not-primary".to_owned(), String::new());
         let refused = Some(admin::Refused { code, message });
         played.say(&Line::Reply { id: call.id, refused }).await;
-        let Event::EngineDone { id, refused } = event(&mut engine).await else { panic!("done") };
+        let Event::EngineDone { id, refused } = event(&mut daemon).await else { panic!("done") };
         assert_eq!((id, refused.as_deref()), (StepId(42), Some("not-primary")));
     });
 }
@@ -130,13 +137,13 @@ fn a_step_is_carried_and_its_refusal_comes_back_with_its_id() {
 fn a_restarted_engine_gets_its_mark_back_and_its_first_no_mark_does_not_erase_it() {
     run(async {
         let dir = tempfile::tempdir().unwrap();
-        let (listener, mut engine) = connect(dir.path());
+        let (listener, mut daemon) = connect(dir.path());
         let mut first = Played::accept(&listener).await;
         first.status(1, None).await;
         first.say(&Line::KeepMark { mark: Some(MARK) }).await;
-        assert!(matches!(event(&mut engine).await, Event::Engine(_)));
+        assert!(matches!(event(&mut daemon).await, Event::Engine(_)));
         drop(first);
-        assert!(matches!(event(&mut engine).await, Event::EngineGone));
+        assert!(matches!(event(&mut daemon).await, Event::EngineGone));
 
         let mut second = Played::accept(&listener).await;
         second.say(&Line::KeepMark { mark: None }).await;
@@ -146,7 +153,7 @@ fn a_restarted_engine_gets_its_mark_back_and_its_first_no_mark_does_not_erase_it
         assert_eq!(call.verb, Verb::Mark { mark: MARK });
         second.say(&Line::Reply { id: call.id, refused: None }).await;
         second.status(2, Some(MARK)).await;
-        while !matches!(event(&mut engine).await, Event::Engine(status) if status.mark.is_some()) {}
+        while !matches!(event(&mut daemon).await, Event::Engine(status) if status.mark.is_some()) {}
         let kept = MarkKeeper::open(dir.path().join("mark"), BOOT);
         assert_eq!(kept.for_engine(StartId(3)), Some(MARK));
     });
@@ -158,7 +165,7 @@ fn a_mark_that_the_engine_refuses_is_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("mark");
         MarkKeeper::open(path.clone(), BOOT).keep(StartId(1), Some(MARK));
-        let (listener, mut engine) = connect(dir.path());
+        let (listener, mut daemon) = connect(dir.path());
         let mut played = Played::accept(&listener).await;
         played.status(2, None).await;
         let call = played.call().await;
@@ -167,7 +174,7 @@ fn a_mark_that_the_engine_refuses_is_forgotten() {
         played.say(&Line::Reply { id: call.id, refused }).await;
         played.status(2, None).await;
         for _ in 0..2 {
-            assert!(matches!(event(&mut engine).await, Event::Engine(_)));
+            assert!(matches!(event(&mut daemon).await, Event::Engine(_)));
         }
         assert_eq!(MarkKeeper::open(path, BOOT).for_engine(StartId(3)), None);
     });
@@ -177,20 +184,20 @@ fn a_mark_that_the_engine_refuses_is_forgotten() {
 fn without_an_engine_steps_and_calls_end_and_nothing_is_sent_later() {
     run(async {
         let dir = tempfile::tempdir().unwrap();
-        let (listener, mut engine) = connect(dir.path());
+        let (listener, mut daemon) = connect(dir.path());
         let mut played = Played::accept(&listener).await;
-        let ended = engine.call(Verb::Stats);
+        let ended = daemon.engine.call(Verb::Stats);
         assert_eq!(played.call().await.verb, Verb::Stats);
         drop((played, listener));
         assert_eq!(ended.await.unwrap(), CallEnd::Gone);
-        assert!(matches!(event(&mut engine).await, Event::EngineGone));
-        engine.step(StepId(1), &EngineCommand::Fence).unwrap();
-        assert!(matches!(event(&mut engine).await, Event::EngineGone));
+        assert!(matches!(event(&mut daemon).await, Event::EngineGone));
+        daemon.engine.step(StepId(1), &EngineCommand::Fence).unwrap();
+        assert!(matches!(event(&mut daemon).await, Event::EngineGone));
         std::fs::remove_file(dir.path().join("engine.sock")).unwrap();
         let again = UnixListener::bind(dir.path().join("engine.sock")).unwrap();
         let mut played = Played::accept(&again).await;
         played.status(9, None).await;
-        assert!(matches!(event(&mut engine).await, Event::Engine(_)));
+        assert!(matches!(event(&mut daemon).await, Event::Engine(_)));
     });
 }
 
@@ -198,7 +205,7 @@ fn without_an_engine_steps_and_calls_end_and_nothing_is_sent_later() {
 fn an_engine_of_another_language_is_not_spoken_to() {
     run(async {
         let dir = tempfile::tempdir().unwrap();
-        let (listener, engine) = connect(dir.path());
+        let (listener, daemon) = connect(dir.path());
         let (stream, _) = listener.accept().await.unwrap();
         let (reader, mut writer) = stream.into_split();
         let greeting = Line::Engine {
@@ -211,6 +218,6 @@ fn an_engine_of_another_language_is_not_spoken_to() {
         writer.write_all(&bytes).await.unwrap();
         let mut lines = BufReader::new(reader).lines();
         assert_eq!(lines.next_line().await.unwrap(), None, "closed without a word");
-        drop(engine);
+        drop(daemon);
     });
 }

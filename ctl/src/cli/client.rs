@@ -57,9 +57,34 @@ impl fmt::Display for CallError {
 
 impl std::error::Error for CallError {}
 
+/// Whom and what a request is about.
+#[derive(Clone, Copy, Debug)]
+pub struct To<'a> {
+    /// Socket of the daemon.
+    pub socket: &'a Path,
+    /// The volume; may be left out when there is one.
+    pub volume: Option<&'a str>,
+    /// Say what would be done instead of doing it.
+    pub dry_run: bool,
+}
+
+impl<'a> From<&'a Path> for To<'a> {
+    fn from(socket: &'a Path) -> To<'a> {
+        To { socket, volume: None, dry_run: false }
+    }
+}
+
+impl<'a> From<&'a PathBuf> for To<'a> {
+    fn from(socket: &'a PathBuf) -> To<'a> {
+        To::from(socket.as_path())
+    }
+}
+
 /// A connection to a daemon.
 pub struct Connection {
     socket: PathBuf,
+    volume: Option<String>,
+    dry_run: bool,
     reader: BufReader<UnixStream>,
     deadline: Option<Instant>,
 }
@@ -69,10 +94,20 @@ impl Connection {
     ///
     /// # Errors
     /// Nobody listens there.
-    pub fn open(socket: &Path, deadline: Option<Instant>) -> Result<Connection, CallError> {
+    pub fn open<'a>(
+        to: impl Into<To<'a>>,
+        deadline: Option<Instant>,
+    ) -> Result<Connection, CallError> {
+        let To { socket, volume, dry_run } = to.into();
         let stream = UnixStream::connect(socket)
             .map_err(|cause| CallError::Unreachable { socket: socket.to_owned(), cause })?;
-        Ok(Connection { socket: socket.to_owned(), reader: BufReader::new(stream), deadline })
+        Ok(Connection {
+            socket: socket.to_owned(),
+            volume: volume.map(str::to_owned),
+            dry_run,
+            reader: BufReader::new(stream),
+            deadline,
+        })
     }
 
     fn lost(&self, cause: io::Error) -> CallError {
@@ -88,7 +123,8 @@ impl Connection {
     /// # Errors
     /// The connection broke.
     pub fn ask(&mut self, verb: Verb) -> Result<(), CallError> {
-        let mut line = serde_json::to_vec(&Ask { v: VERSION, verb })
+        let ask = Ask { v: VERSION, volume: self.volume.clone(), dry_run: self.dry_run, verb };
+        let mut line = serde_json::to_vec(&ask)
             .map_err(|_| CallError::Confused { socket: self.socket.clone() })?;
         line.push(b'\n');
         self.reader.get_mut().write_all(&line).map_err(|cause| self.lost(cause))
@@ -144,13 +180,13 @@ pub fn deadline(timeout: Option<Duration>) -> Option<Instant> {
 ///
 /// # Errors
 /// Refused, or no answer within `timeout`.
-pub fn call(
-    socket: &Path,
+pub fn call<'a>(
+    to: impl Into<To<'a>>,
     verb: Verb,
     timeout: Option<Duration>,
     progress: impl FnMut(&str),
 ) -> Result<Tell, CallError> {
-    let mut connection = Connection::open(socket, deadline(timeout))?;
+    let mut connection = Connection::open(to, deadline(timeout))?;
     connection.ask(verb)?;
     connection.finish(progress)
 }
@@ -159,10 +195,11 @@ pub fn call(
 ///
 /// # Errors
 /// No answer within `timeout`.
-pub fn status(socket: &Path, timeout: Option<Duration>) -> Result<Report, CallError> {
-    match call(socket, Verb::Status, timeout, |_| {})? {
+pub fn status<'a>(to: impl Into<To<'a>>, timeout: Option<Duration>) -> Result<Report, CallError> {
+    let to = to.into();
+    match call(to, Verb::Status, timeout, |_| {})? {
         Tell::Status(report) => Ok(*report),
-        _ => Err(CallError::Confused { socket: socket.to_owned() }),
+        _ => Err(CallError::Confused { socket: to.socket.to_owned() }),
     }
 }
 
@@ -170,12 +207,13 @@ pub fn status(socket: &Path, timeout: Option<Duration>) -> Result<Report, CallEr
 ///
 /// # Errors
 /// No result within `timeout`, or the daemon went away.
-pub fn watch<T>(
-    socket: &Path,
+pub fn watch<'a, T>(
+    to: impl Into<To<'a>>,
     timeout: Option<Duration>,
     mut seen: impl FnMut(&Report) -> Option<T>,
 ) -> Result<T, CallError> {
-    let mut connection = Connection::open(socket, deadline(timeout))?;
+    let to = to.into();
+    let mut connection = Connection::open(to, deadline(timeout))?;
     connection.ask(Verb::Watch)?;
     loop {
         match connection.line()? {
@@ -185,7 +223,7 @@ pub fn watch<T>(
                 }
             }
             Tell::Refused(refusal) => return Err(CallError::Refused(refusal)),
-            _ => return Err(CallError::Confused { socket: socket.to_owned() }),
+            _ => return Err(CallError::Confused { socket: to.socket.to_owned() }),
         }
     }
 }

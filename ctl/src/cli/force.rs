@@ -1,7 +1,7 @@
 //! `force-promote`: the one verb that may lose acknowledged writes. It shows what is lost and
 //! does nothing before the volume's name was typed.
 
-use super::client::{self, CallError};
+use super::client::{self, CallError, To};
 use super::{mirror, show};
 use crate::act::clock;
 use crate::daemon::control::Verb;
@@ -10,19 +10,14 @@ use crate::status::Report;
 use crate::status::words::{age, bytes};
 use lockstep_engine::units::{BLOCK_BYTES, Members};
 use std::io::{IsTerminal, Write};
-use std::path::Path;
 use std::time::Duration;
 
 /// Longest wait for the status that is shown first.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Shows the loss, has the name typed, promotes.
-pub fn run(
-    socket: &Path,
-    timeout: Option<Duration>,
-    typed: Option<&str>,
-) -> Result<Exit, CallError> {
-    let report = client::status(socket, timeout.or(Some(ANSWER)))?;
+pub fn run(to: To<'_>, timeout: Option<Duration>, typed: Option<&str>) -> Result<Exit, CallError> {
+    let report = client::status(to, timeout.or(Some(ANSWER)))?;
     show::progress(&loss(&report, clock::wall_ms()));
     let name = match typed {
         Some(name) => name.to_owned(),
@@ -44,7 +39,7 @@ pub fn run(
         ));
         return Ok(Exit::Usage);
     }
-    mirror::act(socket, timeout, Verb::ForcePromote { volume: name }, "serving here, by force")
+    mirror::act(to, timeout, Verb::ForcePromote { volume: name }, "serving here, by force")
 }
 
 /// What would be lost, as far as this node can know.

@@ -1,6 +1,6 @@
 //! The verbs of a mirror: ask the daemon, wait, show, exit with a code that a script can use.
 
-use super::client::{self, CallError};
+use super::client::{self, CallError, To};
 use super::wait::Waiting;
 use super::{MirrorVerb, force, show};
 use crate::daemon::control::{Tell, Verb};
@@ -9,43 +9,38 @@ use crate::status::render::render;
 use crate::status::words::bytes;
 use crate::status::{Colour, Report};
 use lockstep_engine::units::{BLOCK_BYTES, Mirror, Role};
-use std::path::Path;
 use std::time::Duration;
 
 /// Longest wait for an answer that the daemon gives by itself, without anybody else.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Runs one verb.
-pub fn run(socket: &Path, timeout: Option<u64>, verb: &MirrorVerb) -> Exit {
+pub fn run(to: To<'_>, timeout: Option<u64>, verb: &MirrorVerb) -> Exit {
     let timeout = timeout.map(Duration::from_secs);
     let ended = match verb {
-        MirrorVerb::Status { json, watch: false } => status(socket, timeout, *json),
-        MirrorVerb::Status { json, watch: true } => watch(socket, timeout, *json),
+        MirrorVerb::Status { json, watch: false } => status(to, timeout, *json),
+        MirrorVerb::Status { json, watch: true } => watch(to, timeout, *json),
         MirrorVerb::Create { both_blank } => {
             let verb = Verb::Create { both_blank: *both_blank };
-            act(socket, timeout, verb, "created; run `lockstep mirror start` where it should serve")
+            act(to, timeout, verb, "created; run `lockstep mirror start` where it should serve")
         }
         MirrorVerb::Start { without_peer } => {
-            act(socket, timeout, Verb::Start { without_peer: *without_peer }, "serving here")
+            act(to, timeout, Verb::Start { without_peer: *without_peer }, "serving here")
         }
-        MirrorVerb::Takeover => act(socket, timeout, Verb::Takeover, "serving here"),
-        MirrorVerb::Move => hand_over(socket, timeout),
-        MirrorVerb::Stop => act(socket, timeout, Verb::Stop, "stopped; nobody serves"),
-        MirrorVerb::Resync => resync(socket, timeout),
-        MirrorVerb::Verify { stop: false } => verify(socket, timeout),
+        MirrorVerb::Takeover => act(to, timeout, Verb::Takeover, "serving here"),
+        MirrorVerb::Move => hand_over(to, timeout),
+        MirrorVerb::Stop => act(to, timeout, Verb::Stop, "stopped; nobody serves"),
+        MirrorVerb::Resync => resync(to, timeout),
+        MirrorVerb::Verify { stop: false } => verify(to, timeout),
         MirrorVerb::Verify { stop: true } => {
-            act(socket, timeout, Verb::Verify { start: false }, "comparison stopped")
+            act(to, timeout, Verb::Verify { start: false }, "comparison stopped")
         }
         MirrorVerb::Pause => {
-            act(socket, timeout, Verb::PauseSync { paused: true }, "resync is held back")
+            act(to, timeout, Verb::PauseSync { paused: true }, "resync is held back")
         }
-        MirrorVerb::Resume => {
-            act(socket, timeout, Verb::PauseSync { paused: false }, "resync goes on")
-        }
-        MirrorVerb::Stats => stats(socket, timeout),
-        MirrorVerb::ForcePromote { yes_i_lose } => {
-            force::run(socket, timeout, yes_i_lose.as_deref())
-        }
+        MirrorVerb::Resume => act(to, timeout, Verb::PauseSync { paused: false }, "resync goes on"),
+        MirrorVerb::Stats => stats(to, timeout),
+        MirrorVerb::ForcePromote { yes_i_lose } => force::run(to, timeout, yes_i_lose.as_deref()),
     };
     ended.unwrap_or_else(|error| failed(&error))
 }
@@ -70,22 +65,31 @@ pub(super) fn failed(error: &CallError) -> Exit {
 
 /// A verb that changes something: waits for its end and says so.
 pub(super) fn act(
-    socket: &Path,
+    to: To<'_>,
     timeout: Option<Duration>,
     verb: Verb,
     done: &str,
 ) -> Result<Exit, CallError> {
     let mut waiting = Waiting::new();
-    client::call(socket, verb, timeout, |message| waiting.show(&format!("waiting {message}")))?;
+    let last =
+        client::call(to, verb, timeout, |message| waiting.show(&format!("waiting {message}")))?;
     drop(waiting);
-    show::result(done);
-    Ok(Exit::Ok)
+    Ok(match last {
+        Tell::Plan { refused, steps } => show::plan(refused.as_deref(), &steps),
+        _ => {
+            show::result(done);
+            Exit::Ok
+        }
+    })
 }
 
 /// Moves the volume, and waits until the peer is seen to serve: clients may go there then.
-fn hand_over(socket: &Path, timeout: Option<Duration>) -> Result<Exit, CallError> {
-    let exit = act(socket, timeout, Verb::Move, "handed over to the peer")?;
-    let serves = client::watch(socket, timeout.or(Some(ANSWER)), |report| {
+fn hand_over(to: To<'_>, timeout: Option<Duration>) -> Result<Exit, CallError> {
+    let exit = act(to, timeout, Verb::Move, "handed over to the peer")?;
+    if to.dry_run {
+        return Ok(exit);
+    }
+    let serves = client::watch(to, timeout.or(Some(ANSWER)), |report| {
         let status = report.engine.as_ref()?.status.as_ref()?;
         (status.peer_role == Some(Role::Primary)).then_some(report.node.peer())
     });
@@ -121,15 +125,15 @@ fn show_report(report: &Report, json: bool) {
     }
 }
 
-fn status(socket: &Path, timeout: Option<Duration>, json: bool) -> Result<Exit, CallError> {
-    let report = client::status(socket, timeout.or(Some(ANSWER)))?;
+fn status(to: To<'_>, timeout: Option<Duration>, json: bool) -> Result<Exit, CallError> {
+    let report = client::status(to, timeout.or(Some(ANSWER)))?;
     show_report(&report, json);
     Ok(exit_of(&report))
 }
 
-fn watch(socket: &Path, timeout: Option<Duration>, json: bool) -> Result<Exit, CallError> {
+fn watch(to: To<'_>, timeout: Option<Duration>, json: bool) -> Result<Exit, CallError> {
     let mut last = String::new();
-    client::watch(socket, timeout, |report| {
+    client::watch(to, timeout, |report| {
         let seen = format!("{:?}", report.summary);
         if seen != last {
             show_report(report, json);
@@ -139,20 +143,20 @@ fn watch(socket: &Path, timeout: Option<Duration>, json: bool) -> Result<Exit, C
     })
 }
 
-fn stats(socket: &Path, timeout: Option<Duration>) -> Result<Exit, CallError> {
-    match client::call(socket, Verb::Stats, timeout.or(Some(ANSWER)), |_| {})? {
+fn stats(to: To<'_>, timeout: Option<Duration>) -> Result<Exit, CallError> {
+    match client::call(to, Verb::Stats, timeout.or(Some(ANSWER)), |_| {})? {
         Tell::Stats(stats) => {
             show::result(&serde_json::to_string_pretty(&stats).unwrap_or_default());
             Ok(Exit::Ok)
         }
-        _ => Err(CallError::Confused { socket: socket.to_owned() }),
+        _ => Err(CallError::Confused { socket: to.socket.to_owned() }),
     }
 }
 
-fn resync(socket: &Path, timeout: Option<Duration>) -> Result<Exit, CallError> {
-    client::call(socket, Verb::PauseSync { paused: false }, timeout.or(Some(ANSWER)), |_| {})?;
+fn resync(to: To<'_>, timeout: Option<Duration>) -> Result<Exit, CallError> {
+    client::call(to, Verb::PauseSync { paused: false }, timeout.or(Some(ANSWER)), |_| {})?;
     let mut waiting = Waiting::new();
-    let exit = client::watch(socket, timeout, |report| {
+    let exit = client::watch(to, timeout, |report| {
         waiting.show(&report.summary.mirror);
         let status = report.engine.as_ref().and_then(|engine| engine.status.as_ref());
         let broken = status.is_some_and(|status| status.split_brain)
@@ -172,10 +176,10 @@ fn resync(socket: &Path, timeout: Option<Duration>) -> Result<Exit, CallError> {
     Ok(exit)
 }
 
-fn verify(socket: &Path, timeout: Option<Duration>) -> Result<Exit, CallError> {
-    client::call(socket, Verb::Verify { start: true }, timeout.or(Some(ANSWER)), |_| {})?;
+fn verify(to: To<'_>, timeout: Option<Duration>) -> Result<Exit, CallError> {
+    client::call(to, Verb::Verify { start: true }, timeout.or(Some(ANSWER)), |_| {})?;
     let mut waiting = Waiting::new();
-    let found = client::watch(socket, timeout, |report| {
+    let found = client::watch(to, timeout, |report| {
         let status = report.engine.as_ref()?.status.as_ref()?;
         match status.verify_done_blocks {
             Some(done) => {

@@ -1,6 +1,7 @@
 //! Where words go: results to stdout, everything else to stderr. A reader that went away (a
 //! closed pipe) is no error of ours.
 
+use crate::exit::Exit;
 use std::io::{IsTerminal, Write};
 
 /// A result.
@@ -23,4 +24,19 @@ pub fn progress(text: &str) {
 /// Whether results are read by a person.
 pub fn on_terminal() -> bool {
     std::io::stdout().is_terminal()
+}
+
+/// What a verb would do: for a dry run.
+pub(crate) fn plan(refused: Option<&str>, steps: &[String]) -> Exit {
+    if let Some(refused) = refused {
+        error(&format!("would be refused: {refused}"));
+        return Exit::Refused;
+    }
+    if steps.is_empty() {
+        result("nothing would be done");
+    }
+    for (number, step) in steps.iter().enumerate() {
+        result(&format!("{}. {step}", number + 1));
+    }
+    Exit::Ok
 }

@@ -2,7 +2,11 @@
 //! The daemon answers one `Ask` with any number of `Progress` lines and one last line;
 //! only `Watch` never ends by itself. Types only.
 
+use crate::act::events::Entry;
+use crate::decide::node::{ClusterVerb, MonitorVerb};
 use crate::status::Report;
+use crate::status::cluster::ClusterReport;
+use lockstep_engine::units::NodeId;
 use serde::{Deserialize, Serialize};
 
 /// Version of this language.
@@ -16,6 +20,12 @@ pub const LINE_BYTES_MAX: usize = 256 << 10;
 pub struct Ask {
     /// Language version.
     pub v: u32,
+    /// The volume that is meant, where the verb is about one; may be left out when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+    /// Say what would be done instead of doing it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// What is wanted.
     pub verb: Verb,
 }
@@ -61,6 +71,65 @@ pub enum Verb {
         /// Whether to start.
         start: bool,
     },
+    /// Everything about the cluster.
+    Cluster,
+    /// A `Cluster` line at every heartbeat interval until the operator goes away.
+    WatchCluster,
+    /// Events of this node.
+    Events {
+        /// Only those with higher numbers.
+        after: u64,
+        /// At most so many, the newest.
+        most: usize,
+    },
+    /// The cluster service on this node.
+    Service(ClusterVerb),
+    /// A group.
+    Group {
+        /// Its name.
+        name: String,
+        /// What is wanted of it.
+        want: GroupWant,
+    },
+    /// A monitor.
+    Monitor {
+        /// Its name.
+        name: String,
+        /// What is wanted of it.
+        want: MonitorVerb,
+    },
+    /// What would happen if that node were lost now.
+    WhatIf {
+        /// The node that is lost.
+        node: NodeId,
+    },
+}
+
+/// What may be wanted of a group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum GroupWant {
+    /// Bring it up here.
+    Start {
+        /// The operator says that the peer is dead.
+        without_peer: bool,
+    },
+    /// Bring it down.
+    Stop,
+    /// Bring it down here and up on the other node, in order.
+    Move,
+    /// To the other node, by release if not in order; here, when the other node is dead.
+    Failover,
+    /// Bring one resource up.
+    ResourceStart {
+        /// Its name.
+        resource: String,
+    },
+    /// Bring one resource down.
+    ResourceStop {
+        /// Its name.
+        resource: String,
+    },
 }
 
 /// One line from the daemon.
@@ -80,8 +149,32 @@ pub enum Tell {
     Status(Box<Report>),
     /// Last line of `Stats`.
     Stats(serde_json::Value),
+    /// Last line of `Cluster`, each line of `WatchCluster`.
+    Cluster(Box<ClusterReport>),
+    /// Last line of `Events`.
+    Events(Vec<Entry>),
+    /// Last line of a dry run: steps in order, or why it would be refused.
+    Plan {
+        /// It would be refused at once, because of this.
+        refused: Option<String>,
+        /// For people, in order.
+        steps: Vec<String>,
+    },
+    /// Last line of `WhatIf`.
+    WhatIf(Vec<WhatIf>),
     /// Last line: not done.
     Refused(Refusal),
+}
+
+/// What would become of one group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WhatIf {
+    /// Name of the group.
+    pub group: String,
+    /// The service goes on, by itself.
+    pub survives: bool,
+    /// Why, and how long it takes.
+    pub because: Vec<String>,
 }
 
 /// Why something was not done.

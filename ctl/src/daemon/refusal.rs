@@ -2,6 +2,9 @@
 
 use super::control::Refusal;
 use crate::act::arbiter::Health;
+use crate::decide::group;
+use crate::decide::node;
+use crate::decide::settings::ResourceIndex;
 use crate::decide::step::{Refused, Waiting};
 use crate::status::words::age;
 use lockstep_engine::units::NodeId;
@@ -31,6 +34,10 @@ pub fn code(refused: &Refused) -> &str {
 /// What a refusal is explained with.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
+    /// Name of the group.
+    pub group: &'a str,
+    /// Names of its resources.
+    pub resources: &'a [&'a str],
     /// Name of the volume.
     pub volume: &'a str,
     /// This node.
@@ -74,8 +81,91 @@ impl Known<'_> {
     }
 }
 
-/// A refusal as an operator reads it.
-pub fn explain(refused: &Refused, known: &Known<'_>) -> Refusal {
+/// A refusal of the node as an operator reads it.
+pub fn explain(refused: &node::Refused, known: &Known<'_>) -> Refusal {
+    let node = known.node;
+    let (code, message) = match refused {
+        node::Refused::Group(group::Refused::Arbitration(why)) => {
+            return of_arbitration(why, known);
+        }
+        node::Refused::Group(why) => return of_group(why, known),
+        node::Refused::NoGroup => ("no-group", "there is no such group".to_owned()),
+        node::Refused::NoMonitor => ("no-monitor", "there is no such monitor".to_owned()),
+        node::Refused::GroupRuns => {
+            ("group-runs", format!("group {}: its resources are up; stop it first", known.group))
+        }
+        node::Refused::Already => ("already", format!("node {node}: it is so already")),
+        node::Refused::Busy => {
+            ("busy", format!("node {node}: the cluster service is being stopped; wait for it"))
+        }
+        node::Refused::Stuck(_) => (
+            "stuck",
+            format!("node {node}: not every group could be brought down; see `lockstep status`"),
+        ),
+    };
+    Refusal { code: code.to_owned(), message }
+}
+
+fn of_group(why: &group::Refused, known: &Known<'_>) -> Refusal {
+    let (node, peer) = (known.node, known.node.peer());
+    let name = |resource: &ResourceIndex| known.resources.get(resource.0).copied().unwrap_or("");
+    let (code, because) = match why {
+        group::Refused::Arbitration(why) => return of_arbitration(why, known),
+        group::Refused::Busy => {
+            ("busy", "another request is under way; wait for it (`lockstep status`)".to_owned())
+        }
+        group::Refused::NotHere { owner: Some(owner) } if *owner == peer => {
+            ("not-primary", format!("it runs on node {peer}; run this there"))
+        }
+        group::Refused::NotHere { .. } => {
+            ("not-primary", format!("it does not run on node {node}; start it first"))
+        }
+        group::Refused::AlreadyUp => ("already-primary", format!("it is up on node {node}")),
+        group::Refused::PeerNotReady => (
+            "peer-not-ready",
+            format!(
+                "node {peer} is away, suspended, stopped or not healthy; see `lockstep status`"
+            ),
+        ),
+        group::Refused::PeerBarred => (
+            "peer-barred",
+            format!("it failed on node {peer} for good; mend that and start it there once"),
+        ),
+        group::Refused::NotInSync => (
+            "not-in-sync",
+            format!(
+                "node {peer} is not connected and in sync; wait for the resync to end \
+                 (`lockstep mirror status`)"
+            ),
+        ),
+        group::Refused::ClusterStopped => (
+            "cluster-stopped",
+            format!("node {node} takes no part; run `lockstep cluster start` first"),
+        ),
+        group::Refused::NoResource => ("no-resource", "there is no such resource".to_owned()),
+        group::Refused::IsMirror => {
+            ("is-mirror", "a mirror is started and stopped with its group".to_owned())
+        }
+        group::Refused::NeedsOther(other) => {
+            ("needs-other", format!("{} must be on first", name(other)))
+        }
+        group::Refused::StartFailed { resource, cause } => {
+            ("start-failed", format!("{} did not start: {cause}", name(resource)))
+        }
+        group::Refused::StopFailed { resource, cause } => (
+            "stop-failed",
+            format!(
+                "{} did not stop, so the group stays here, where it may still run: {cause}",
+                name(resource)
+            ),
+        ),
+        group::Refused::Lost => ("lost", format!("node {peer} has it now; see `lockstep status`")),
+    };
+    Refusal { code: code.to_owned(), message: format!("group {}: {because}", known.group) }
+}
+
+/// A refusal of the arbitration as an operator reads it.
+fn of_arbitration(refused: &Refused, known: &Known<'_>) -> Refusal {
     let (node, peer) = (known.node, known.node.peer());
     let because = match refused {
         Refused::NoRecord => {
@@ -158,6 +248,8 @@ mod tests {
 
     fn told(refused: &Refused, stale_since: Option<u64>, arbiter: &Health) -> String {
         let known = Known {
+            group: "db",
+            resources: &[],
             volume: "db",
             node: NodeId::A,
             stale_since,
@@ -165,7 +257,7 @@ mod tests {
             engine_trouble: Some("`data`: can't open /x"),
             wall_ms: 100_000,
         };
-        explain(refused, &known).message
+        of_arbitration(refused, &known).message
     }
 
     #[test]

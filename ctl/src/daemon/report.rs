@@ -1,63 +1,217 @@
-//! The report of this daemon: a snapshot of everything that it knows.
+//! The reports of this daemon: snapshots of everything that it knows.
 
-use super::Daemon;
+use super::engines::Slot;
+use super::{Daemon, notes};
 use crate::act::clock;
 use crate::act::launch::Launcher;
-use crate::status::{EngineReport, Facts, HeartbeatReport, Report, summarise};
-use lockstep_engine::units::Tick;
+use crate::decide::group::Part;
+use crate::decide::node::{GroupStatus, NodeView as Decided};
+use crate::decide::settings::GroupIndex;
+use crate::status::cluster::{
+    ClusterReport, GroupReport, MirrorReport, MonitorReport, PathReport, PeerReport, ResourceReport,
+};
+use crate::status::{EngineReport, Facts, HeartbeatReport, Report, Summary, summarise};
+use lockstep_engine::units::{LinkState, Tick};
 
-/// Version of the report.
+/// Version of the reports.
 const VERSION: u32 = 1;
 
+fn word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+fn ago(now: Tick, tick: Option<Tick>) -> Option<u64> {
+    tick.map(|tick| now.since(tick).as_millis())
+}
+
+/// Why an engine does not run, as far as this daemon has seen.
+pub(super) fn engine_trouble(slot: &Slot) -> Option<&str> {
+    slot.launcher.as_ref().and_then(Launcher::trouble)
+}
+
 impl Daemon {
-    /// Whether the peer's daemon is heard.
-    pub(super) fn peer_heard(&self, now: Tick) -> bool {
-        let timeout = self.config.times.heartbeat_timeout;
-        self.exchange.heard().is_some_and(|heard| now.since(heard) < timeout)
-    }
-
-    /// Why the engine does not run, as far as this daemon has seen.
-    pub(super) fn engine_trouble(&self) -> Option<&str> {
-        self.launcher.as_ref().and_then(Launcher::trouble)
-    }
-
-    pub(super) fn report(&self) -> Report {
-        let (now, wall_ms) = (clock::now(), clock::wall_ms());
-        let (config, view, arbiter) = (&self.config, self.decider.view(), self.arbiter.health());
-        let ago = |tick: Option<Tick>| tick.map(|tick| now.since(tick).as_millis());
-        let summary = summarise(&Facts {
-            node: config.node,
-            volume: &config.volume.name,
-            engine: self.status.as_deref(),
-            engine_trouble: self.engine_trouble(),
+    fn summary_of(&self, place: usize, now: Tick) -> Option<Summary> {
+        let slot = self.slots.get(place)?;
+        let view = self.node.decider(slot.group)?.view();
+        Some(summarise(&Facts {
+            node: self.view.node,
+            volume: &self.view.engines[place].config.volume.name,
+            engine: slot.status.as_deref(),
+            engine_trouble: engine_trouble(slot),
             view: &view,
-            arbiter: &arbiter,
+            arbiter: &self.stores.get(slot.group.0)?.arbiter.health(),
             peer_heard: self.peer_heard(now),
-            wall_ms,
-        });
-        Report {
+            wall_ms: clock::wall_ms(),
+        }))
+    }
+
+    /// The report of one volume.
+    pub(super) fn report(&self, place: usize) -> Option<Report> {
+        let now = clock::now();
+        let (slot, engine) = (self.slots.get(place)?, self.view.engines.get(place)?);
+        let group = self.group_id(slot.group);
+        let view = self.node.decider(slot.group)?.view();
+        Some(Report {
             v: VERSION,
-            cluster: config.cluster.clone(),
-            group: config.group.clone(),
-            volume: config.volume.clone(),
-            node: config.node,
+            cluster: self.view.cluster.clone(),
+            group: engine.group.clone(),
+            volume: crate::config::Named {
+                id: engine.config.volume.id,
+                name: engine.config.volume.name.clone(),
+            },
+            node: self.view.node,
             now,
-            summary,
-            engine: self.build.as_ref().map(|(build, config_digest)| EngineReport {
+            summary: self.summary_of(place, now)?,
+            engine: slot.build.as_ref().map(|(build, config_digest)| EngineReport {
                 build: build.clone(),
                 config_digest: config_digest.clone(),
-                status: self.status.as_deref().cloned(),
+                status: slot.status.as_deref().cloned(),
             }),
             heartbeat: HeartbeatReport {
-                heard_ms_ago: ago(self.exchange.heard()),
-                answered_ms_ago: ago(self.exchange.answered(config.group.id)),
-                answering: self.exchange.answering(config.group.id),
+                heard_ms_ago: ago(now, self.exchange.heard()),
+                answered_ms_ago: ago(now, self.exchange.answered(group)),
+                answering: self.exchange.answering(group),
                 peer_boot: self.exchange.peer().map(|packet| packet.boot),
                 dropped: self.exchange.dropped(),
             },
-            arbiter,
+            arbiter: self.stores.get(slot.group.0)?.arbiter.health(),
             // A view is plain data; were it not to fit JSON, the rest is still worth telling.
             decision: serde_json::to_value(&view).unwrap_or_default(),
+        })
+    }
+
+    /// The report of the cluster.
+    pub(super) fn cluster_report(&self) -> ClusterReport {
+        let now = clock::now();
+        let decided = self.node.view(now);
+        let timeout = self.view.times.heartbeat_timeout;
+        let path = |(name, heard): (&str, Option<Tick>)| PathReport {
+            name: name.to_owned(),
+            heard_ms_ago: ago(now, heard),
+            up: heard.is_some_and(|heard| now.since(heard) < timeout),
+        };
+        let names = self.view.heartbeat.links.iter().map(|link| link.name.as_str());
+        let groups: Vec<GroupReport> = decided
+            .groups
+            .iter()
+            .enumerate()
+            .filter_map(|(index, group)| self.group_report(GroupIndex(index), group, now))
+            .collect();
+        let peer = PeerReport {
+            heard: self.peer_heard(now),
+            heard_ms_ago: ago(now, self.exchange.heard()),
+            part: decided.peer.as_ref().map(|peer| word(&peer.part)),
+            healthy: decided.peer.as_ref().map(|peer| peer.healthy),
+            config_differs: self.digests_differ(),
+        };
+        let mirrors_safe = groups.iter().flat_map(|group| &group.mirrors).all(|m| m.summary.safe);
+        let other_ready = decided.part == Part::Takes
+            && decided.peer.as_ref().is_some_and(|peer| peer.part == Part::Takes && peer.healthy);
+        ClusterReport {
+            v: VERSION,
+            cluster: self.view.cluster.clone(),
+            node: self.view.node,
+            hosts: self.view.hosts.clone().map(|host| host.name),
+            part: word(&decided.part),
+            leaving: decided.leaving,
+            observe_only: decided.observe_only,
+            peer,
+            interconnects: names.zip(self.exchange.heard_over()).map(path).collect(),
+            safe: mirrors_safe && other_ready,
+            alarms: self.alarms(&groups, &decided),
+            groups,
+            monitors: decided
+                .monitors
+                .iter()
+                .map(|monitor| MonitorReport {
+                    name: monitor.name.clone(),
+                    health: word(&monitor.health),
+                    cause: monitor.cause.clone(),
+                    suspended: monitor.suspended,
+                    dummy: monitor.dummy,
+                    bad: monitor.bad,
+                    retries: monitor.retries,
+                })
+                .collect(),
+            events_lost: self.diary.lost(),
+            decision: serde_json::to_value(&decided).unwrap_or_default(),
         }
+    }
+
+    fn group_report(
+        &self,
+        index: GroupIndex,
+        group: &GroupStatus,
+        now: Tick,
+    ) -> Option<GroupReport> {
+        let mirrors = self.slots.iter().enumerate().filter(|(_, slot)| slot.group == index);
+        let mirror = |(place, _): (usize, &Slot)| {
+            let summary = self.summary_of(place, now)?;
+            let volume = self.view.engines.get(place)?.config.volume.name.clone();
+            Some(MirrorReport { volume, summary })
+        };
+        Some(GroupReport {
+            name: group.group.name.clone(),
+            runs_on: group.runs_on,
+            owner: group.owner,
+            state: notes::state_word(group.group.state),
+            stopped: group.group.stopped,
+            barred: group.group.barred,
+            may_move: group.may_move,
+            resources: group
+                .group
+                .resources
+                .iter()
+                .map(|resource| ResourceReport {
+                    name: resource.name.clone(),
+                    power: resource.power.to_owned(),
+                    stopped: resource.stopped,
+                    failure: resource.failure.clone(),
+                })
+                .collect(),
+            mirrors: mirrors.filter_map(mirror).collect(),
+            arbiter: self.stores.get(index.0)?.arbiter.health(),
+        })
+    }
+
+    fn alarms(&self, groups: &[GroupReport], decided: &Decided) -> Vec<String> {
+        let mut alarms = Vec::new();
+        if self.digests_differ() {
+            alarms.push(
+                "cluster.toml differs between the nodes: make both the same and restart the \
+                 daemons"
+                    .to_owned(),
+            );
+        }
+        for (index, (group, status)) in groups.iter().zip(&decided.groups).enumerate() {
+            if group.barred {
+                alarms.push(format!(
+                    "group {} failed here for good: mend the cause, then `lockstep group start {}`",
+                    group.name, group.name
+                ));
+            }
+            if status.group.stopped {
+                alarms.push(format!("group {} was stopped by an operator", group.name));
+            }
+            let linked = self
+                .slots
+                .iter()
+                .filter(|slot| slot.group == GroupIndex(index))
+                .all(|slot| slot.status.as_ref().is_some_and(|s| s.link == LinkState::Up));
+            if !linked && self.peer_heard(clock::now()) {
+                alarms.push(format!("group {}: the mirror link is down", group.name));
+            }
+            for mirror in &group.mirrors {
+                alarms.extend(mirror.summary.alarms.iter().cloned());
+            }
+        }
+        if self.diary.lost() > 0 {
+            alarms.push("events are kept in memory only: make room in the state directory".into());
+        }
+        alarms.dedup();
+        alarms
     }
 }

@@ -1,17 +1,25 @@
-//! Operators' requests under way: verbs to the decider or straight to the engine, answers back.
+//! Operators' requests under way: verbs to the node or straight to an engine, answers back.
 
-use super::Daemon;
-use super::control::{Refusal, Tell, Verb};
+use super::control::{GroupWant, Refusal, Tell, Verb, WhatIf};
 use super::refusal::{self, Known};
+use super::report::engine_trouble;
+use super::{Daemon, operators};
 use crate::act::clock;
 use crate::act::engine::CallEnd;
-use crate::decide::event::{Event, RequestId, Verb as Decision};
-use crate::decide::step::{Refused, Waiting};
+use crate::decide::event::{RequestId, Verb as OfMirror};
+use crate::decide::group::{self, Act, GroupVerb};
+use crate::decide::node::{self, Event, PlanStep, Refused};
+use crate::decide::settings::{GroupIndex, MonitorIndex, ResourceIndex};
+use crate::decide::step::Waiting;
 use lockstep_engine::admin;
 use tokio::sync::mpsc;
 
-/// Requests that may wait for the decider at once.
+/// Requests that may wait for the node at once.
 const REQUESTS_MAX: usize = 64;
+/// A watcher of the cluster, in the place of an engine's.
+const CLUSTER: usize = usize::MAX;
+/// Most events of one answer.
+const EVENTS_MAX: usize = 1_000;
 
 /// Sends a line to an operator who may have gone away or stopped reading: then nobody needs it.
 fn tell(to: &mpsc::Sender<Tell>, line: Tell) {
@@ -20,77 +28,189 @@ fn tell(to: &mpsc::Sender<Tell>, line: Tell) {
     }
 }
 
+fn refuse(to: &mpsc::Sender<Tell>, code: &str, message: String) {
+    tell(to, Tell::Refused(Refusal { code: code.to_owned(), message }));
+}
+
 impl Daemon {
     /// Takes up a request.
-    pub(super) fn request(&mut self, request: super::operators::Request) {
-        let to = request.tell;
-        match request.ask.verb {
-            Verb::Status => {
-                let report = self.report();
-                tell(&to, Tell::Status(Box::new(report)));
+    pub(super) fn request(&mut self, request: operators::Request) {
+        let (ask, to) = (request.ask, request.tell);
+        match ask.verb {
+            Verb::Cluster => {
+                let report = Box::new(self.cluster_report());
+                return tell(&to, Tell::Cluster(report));
             }
-            Verb::Watch => self.watch(to),
-            Verb::Stats => self.call(admin::Verb::Stats, to),
-            Verb::PauseSync { paused } => self.call(admin::Verb::PauseSync { paused }, to),
-            Verb::Verify { start } => self.call(admin::Verb::Verify { start }, to),
-            Verb::Create { both_blank } => self.decide(Decision::Create { both_blank }, to),
-            Verb::Start { without_peer } => self.decide(Decision::Start { without_peer }, to),
-            Verb::Takeover => self.decide(Decision::Takeover, to),
-            Verb::Move => self.decide(Decision::Move, to),
-            Verb::Stop => self.decide(Decision::Stop, to),
-            Verb::ForcePromote { volume } if volume == self.config.volume.name => {
-                tracing::warn!(volume, "an operator forces this copy to be the truth");
-                self.decide(Decision::ForcePromote, to);
+            Verb::WatchCluster => {
+                tell(&to, Tell::Cluster(Box::new(self.cluster_report())));
+                return self.watchers.push((to, CLUSTER));
             }
-            Verb::ForcePromote { volume } => {
-                let message = format!(
-                    "volume {}: \"{volume}\" was typed instead of its name; nothing was done",
-                    self.config.volume.name
-                );
-                tell(&to, Tell::Refused(Refusal { code: "name".to_owned(), message }));
+            Verb::Events { after, most } => {
+                let events = self.diary.after(after, most.min(EVENTS_MAX));
+                return tell(&to, Tell::Events(events));
+            }
+            Verb::WhatIf { node } => return tell(&to, Tell::WhatIf(self.what_if(node))),
+            Verb::Service(verb) => return self.want(node::Verb::Cluster(verb), to, ask.dry_run),
+            Verb::Group { name, want } => return self.group_verb(&name, want, to, ask.dry_run),
+            Verb::Monitor { name, want } => {
+                let place = self.view.monitors.iter().position(|one| one.settings.name == name);
+                return match place {
+                    Some(place) => {
+                        let verb = node::Verb::Monitor(MonitorIndex(place), want);
+                        self.want(verb, to, ask.dry_run);
+                    }
+                    None => refuse(&to, "no-monitor", self.unknown("monitor", &name)),
+                };
+            }
+            _ => {}
+        }
+        let place = match self.place_of(ask.volume.as_deref()) {
+            Ok(place) => place,
+            Err(message) => return refuse(&to, "no-volume", message),
+        };
+        self.volume_verb(place, ask.verb, to, ask.dry_run);
+    }
+
+    fn place_of(&self, volume: Option<&str>) -> Result<usize, String> {
+        let names = || self.view.engines.iter().map(|engine| engine.config.volume.name.as_str());
+        match volume {
+            Some(volume) => names()
+                .position(|name| name == volume)
+                .ok_or_else(|| self.unknown("volume", volume)),
+            None if self.view.engines.len() == 1 => Ok(0),
+            None => {
+                let names: Vec<&str> = names().collect();
+                Err(format!("there are several volumes: name one of {}", names.join(", ")))
             }
         }
     }
 
-    /// Shows the status to a watcher now and at every tick.
-    fn watch(&mut self, to: mpsc::Sender<Tell>) {
-        tell(&to, Tell::Status(Box::new(self.report())));
-        self.watchers.push(to);
+    fn unknown(&self, kind: &str, name: &str) -> String {
+        let known: Vec<&str> = match kind {
+            "volume" => self.view.engines.iter().map(|e| e.config.volume.name.as_str()).collect(),
+            "group" => self.view.groups.iter().map(|g| g.settings.name.as_str()).collect(),
+            _ => self.view.monitors.iter().map(|m| m.settings.name.as_str()).collect(),
+        };
+        format!("{kind} {name}: there is none of that name; known are: {}", known.join(", "))
+    }
+
+    fn volume_verb(&mut self, place: usize, verb: Verb, to: mpsc::Sender<Tell>, dry_run: bool) {
+        let group = self.slots[place].group;
+        let decision = match verb {
+            Verb::Status => {
+                return match self.report(place) {
+                    Some(report) => tell(&to, Tell::Status(Box::new(report))),
+                    None => refuse(&to, "no-volume", "the volume is in no group".to_owned()),
+                };
+            }
+            Verb::Watch => {
+                if let Some(report) = self.report(place) {
+                    tell(&to, Tell::Status(Box::new(report)));
+                }
+                return self.watchers.push((to, place));
+            }
+            Verb::Stats => return self.call(place, admin::Verb::Stats, to),
+            Verb::PauseSync { paused } => {
+                return self.call(place, admin::Verb::PauseSync { paused }, to);
+            }
+            Verb::Verify { start } => return self.call(place, admin::Verb::Verify { start }, to),
+            Verb::Create { both_blank } => OfMirror::Create { both_blank },
+            Verb::Start { without_peer } => OfMirror::Start { without_peer },
+            Verb::Takeover => OfMirror::Takeover,
+            Verb::Move => OfMirror::Move,
+            Verb::Stop => OfMirror::Stop,
+            Verb::ForcePromote { volume } => {
+                let name = &self.view.engines[place].config.volume.name;
+                if volume != *name {
+                    let message = format!(
+                        "volume {name}: \"{volume}\" was typed instead of its name; nothing was \
+                         done"
+                    );
+                    return refuse(&to, "name", message);
+                }
+                tracing::warn!(volume, "an operator forces this copy to be the truth");
+                OfMirror::ForcePromote
+            }
+            _ => return refuse(&to, "not-understood", "no verb of a volume".to_owned()),
+        };
+        self.want(node::Verb::Mirror(group, decision), to, dry_run);
+    }
+
+    fn group_verb(&mut self, name: &str, want: GroupWant, to: mpsc::Sender<Tell>, dry_run: bool) {
+        let place = self.view.groups.iter().position(|group| group.settings.name == name);
+        let Some(place) = place else {
+            return refuse(&to, "no-group", self.unknown("group", name));
+        };
+        let resources = &self.view.groups[place].settings.resources;
+        let resource = |name: &str| {
+            let found = resources.iter().position(|resource| resource.name == name);
+            found.map(ResourceIndex).ok_or_else(|| {
+                let known: Vec<&str> = resources.iter().map(|one| one.name.as_str()).collect();
+                format!("resource {name}: there is none; known are: {}", known.join(", "))
+            })
+        };
+        let verb = match want {
+            GroupWant::Start { without_peer } => Ok(GroupVerb::Start { without_peer }),
+            GroupWant::Stop => Ok(GroupVerb::Stop),
+            GroupWant::Move => Ok(GroupVerb::Move),
+            GroupWant::Failover => Ok(GroupVerb::Failover),
+            GroupWant::ResourceStart { resource: name } => {
+                resource(&name).map(GroupVerb::ResourceStart)
+            }
+            GroupWant::ResourceStop { resource: name } => {
+                resource(&name).map(GroupVerb::ResourceStop)
+            }
+        };
+        match verb {
+            Ok(verb) => self.want(node::Verb::Group(GroupIndex(place), verb), to, dry_run),
+            Err(message) => refuse(&to, "no-resource", message),
+        }
     }
 
     /// Shows the status to all watchers; one that went away is forgotten, one that is slow misses
     /// a line.
     pub(super) fn show_watchers(&mut self) {
-        self.watchers.retain(|to| !to.is_closed());
-        if self.watchers.is_empty() {
-            return;
-        }
-        let report = self.report();
-        for to in &self.watchers {
-            tell(to, Tell::Status(Box::new(report.clone())));
+        self.watchers.retain(|(to, _)| !to.is_closed());
+        for (to, place) in &self.watchers {
+            if *place == CLUSTER {
+                tell(to, Tell::Cluster(Box::new(self.cluster_report())));
+            } else if let Some(report) = self.report(*place) {
+                tell(to, Tell::Status(Box::new(report)));
+            }
         }
     }
 
-    fn decide(&mut self, verb: Decision, to: mpsc::Sender<Tell>) {
+    fn want(&mut self, verb: node::Verb, to: mpsc::Sender<Tell>, dry_run: bool) {
+        let group = match verb {
+            node::Verb::Group(group, _) | node::Verb::Mirror(group, _) => group,
+            node::Verb::Cluster(_) | node::Verb::Monitor(..) => GroupIndex(0),
+        };
+        if dry_run {
+            let plan = self.node.would(verb, clock::now());
+            let refused = plan.refused.map(|why| self.explain(&why, group).message);
+            let steps = plan.steps.iter().map(|step| self.plan_step(step)).collect();
+            return tell(&to, Tell::Plan { refused, steps });
+        }
         if self.requests.len() >= REQUESTS_MAX {
-            tell(&to, Tell::Refused(self.explain(&Refused::Busy)));
-            return;
+            return tell(&to, Tell::Refused(self.explain(&Refused::Busy, group)));
         }
         self.last_request += 1;
         let request = RequestId(self.last_request);
         tracing::info!(?verb, request = request.0, "operator");
-        self.requests.insert(request, to);
+        self.requests.insert(request, (to, group));
         self.event(Event::Operator { request, verb });
     }
 
     /// A call that needs no decision goes straight to the engine.
-    fn call(&mut self, verb: admin::Verb, to: mpsc::Sender<Tell>) {
-        if self.build.is_none() {
-            tell(&to, Tell::Refused(self.explain(&Refused::EngineAway)));
-            return;
+    fn call(&mut self, place: usize, verb: admin::Verb, to: mpsc::Sender<Tell>) {
+        let slot = &self.slots[place];
+        let away = crate::decide::step::Refused::EngineAway;
+        let away = Refused::Group(group::Refused::Arbitration(away));
+        let gone = self.explain(&away, slot.group);
+        if slot.build.is_none() {
+            return tell(&to, Tell::Refused(gone));
         }
-        let ended = self.engine.call(verb);
-        let gone = self.explain(&Refused::EngineAway);
+        let ended = slot.engine.call(verb);
         tokio::spawn(async move {
             let line = match ended.await.unwrap_or(CallEnd::Gone) {
                 CallEnd::Done(Some(stats)) => Tell::Stats(stats),
@@ -104,38 +224,83 @@ impl Daemon {
         });
     }
 
-    fn explain(&self, refused: &Refused) -> Refusal {
-        let config = &self.config;
-        let record = self.decider.view().record;
-        let stale = record.filter(|record| !record.is_member(config.node));
-        let known = Known {
-            volume: &config.volume.name,
-            node: config.node,
-            stale_since: stale.map(|record| record.since),
-            arbiter: &self.arbiter.health(),
-            engine_trouble: self.engine_trouble(),
-            wall_ms: clock::wall_ms(),
-        };
-        refusal::explain(refused, &known)
+    fn explain(&self, refused: &Refused, group: GroupIndex) -> Refusal {
+        let node = self.view.node;
+        let found = self.view.groups.get(group.0);
+        let record = self.node.decider(group).and_then(|decider| decider.view().record);
+        let stale = record.filter(|record| !record.is_member(node));
+        let slot = self.slot_of(group);
+        let volume = slot.map(|(place, _)| self.view.engines[place].config.volume.name.as_str());
+        let names = found.map_or(&[][..], |found| &found.settings.resources[..]);
+        refusal::explain(
+            refused,
+            &Known {
+                group: found.map_or("", |found| found.settings.name.as_str()),
+                volume: volume.unwrap_or(""),
+                resources: &names.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(),
+                node,
+                stale_since: stale.map(|record| record.since),
+                arbiter: &self.stores.get(group.0).map(|s| s.arbiter.health()).unwrap_or_default(),
+                engine_trouble: slot.and_then(|(_, slot)| engine_trouble(slot)),
+                wall_ms: clock::wall_ms(),
+            },
+        )
     }
 
     /// The last line of a request.
     pub(super) fn reply(&mut self, request: RequestId, result: Result<(), Refused>) {
+        let Some((to, group)) = self.requests.remove(&request) else { return };
         let line = match &result {
             Ok(()) => Tell::Done,
-            Err(refused) => Tell::Refused(self.explain(refused)),
+            Err(refused) => Tell::Refused(self.explain(refused, group)),
         };
-        tracing::info!(request = request.0, ?result, "operator answered");
-        if let Some(to) = self.requests.remove(&request) {
-            tell(&to, line);
-        }
+        tracing::info!(request = request.0, ?result, "operator's request ended");
+        tell(&to, line);
     }
 
-    /// A line while a request waits.
-    pub(super) fn progress(&mut self, request: RequestId, waiting: Waiting) {
-        let (word, sentence) = refusal::waiting(waiting, self.config.node, &self.arbiter.health());
-        if let Some(to) = self.requests.get(&request) {
-            tell(to, Tell::Progress { waiting: word.to_owned(), message: sentence });
+    /// What a request waits for.
+    pub(super) fn progress(&self, request: RequestId, waiting: Waiting) {
+        let Some((to, group)) = self.requests.get(&request) else { return };
+        let health = self.stores.get(group.0).map(|store| store.arbiter.health());
+        let (word, message) =
+            refusal::waiting(waiting, self.view.node, &health.unwrap_or_default());
+        tell(to, Tell::Progress { waiting: word.to_owned(), message });
+    }
+
+    fn what_if(&self, lost: lockstep_engine::units::NodeId) -> Vec<WhatIf> {
+        let findings = self.node.what_if_node_down(lost, clock::now());
+        let told = findings.into_iter().map(|finding| WhatIf {
+            group: finding.name.clone(),
+            survives: finding.survives,
+            because: finding.because.iter().map(ToString::to_string).collect(),
+        });
+        told.collect()
+    }
+
+    fn plan_step(&self, step: &PlanStep) -> String {
+        match step {
+            PlanStep::Resource { node, group, resource, act } => {
+                let found = self.view.groups.get(group.0);
+                let name = found.and_then(|found| found.settings.resources.get(resource.0));
+                let name = name.map_or("", |resource| resource.name.as_str());
+                let word = match act {
+                    Act::Check => "check",
+                    Act::Start => "start",
+                    Act::Stop => "stop",
+                    Act::Kill => "kill",
+                };
+                format!("{word} {name} on node {node}")
+            }
+            PlanStep::Record { group, transition } => {
+                let found = self.view.groups.get(group.0);
+                let name = found.map_or("", |found| found.settings.name.as_str());
+                format!("change the record of group {name}: {transition}")
+            }
+            PlanStep::TakesPart(true) => "this node takes part".to_owned(),
+            PlanStep::TakesPart(false) => "this node takes no part any more".to_owned(),
+            PlanStep::Suspends(true) => "nothing is decided without an operator".to_owned(),
+            PlanStep::Suspends(false) => "decisions are made again".to_owned(),
+            PlanStep::Monitor => "the monitor changes its ways, nothing else does".to_owned(),
         }
     }
 }

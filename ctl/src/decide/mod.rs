@@ -3,8 +3,11 @@
 
 pub mod arbitration;
 pub mod event;
+pub mod group;
 mod ids;
+pub mod monitor;
 pub mod mutant;
+pub mod node;
 pub mod record;
 pub mod settings;
 pub mod step;

@@ -11,7 +11,7 @@ mod kept;
 mod place;
 mod view;
 
-pub use place::{ENDPOINTS_MAX, Endpoint, Identity, Login, Place, PlaceError, TlsFiles};
+pub use place::{ENDPOINTS_MAX, Endpoint, Identity, Place, PlaceError, TlsFiles};
 
 use super::watch::Watch;
 use super::{Arbiter, Health, PairView, Pending, Trouble};
@@ -23,6 +23,7 @@ use http::{Connection, Failed};
 use kept::Keeper;
 use lockstep_engine::units::{Nonce, Version};
 use std::future::Future;
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -78,7 +79,12 @@ impl Etcd {
         let blocking = Blocking::new();
         let kept = place.state_dir.join(format!("etcd-{}", place.group));
         let inner = Inner {
-            keys: Keys { cluster: place.cluster, group: place.group, node: place.node },
+            keys: Keys {
+                root: place.prefix.clone(),
+                cluster: place.cluster,
+                group: place.group,
+                node: place.node,
+            },
             own,
             keeper: Keeper::new(kept, blocking.clone()),
             blocking,
@@ -345,13 +351,12 @@ impl Inner {
 
     /// The token of the last login, or of a new one.
     async fn token(&self, connection: &mut Connection) -> Result<Option<Arc<str>>, Trouble> {
-        let Some(login) = &self.place.login else { return Ok(None) };
+        let Some(file) = self.place.credentials.clone() else { return Ok(None) };
         if let Some(token) = self.session(|session| session.token.clone()) {
             return Ok(Some(token));
         }
-        let file = login.password_file.clone();
-        let password = self.blocking.run(move || read_password(&file)).await?;
-        let asked = api::login(&login.user, &password);
+        let (user, password) = self.blocking.run(move || read_credentials(&file)).await?;
+        let asked = api::login(&user, &password);
         let answered = connection.post(api::LOGIN, None, &asked).await.map_err(Failed::trouble)?;
         let token: Arc<str> = connection.parse::<api::Token>(&answered)?.token.into();
         self.session(|session| session.token = Some(Arc::clone(&token)));
@@ -359,10 +364,15 @@ impl Inner {
     }
 }
 
-fn read_password(file: &Path) -> Result<String, Trouble> {
+fn read_credentials(file: &Path) -> Result<(String, String), Trouble> {
     let text = std::fs::read_to_string(file)
         .map_err(|cause| super::proof::trouble("read", file, &cause))?;
-    Ok(text.trim_end().to_owned())
+    let shape = || {
+        let cause = io::Error::new(io::ErrorKind::InvalidData, "it must be like user:password");
+        super::proof::trouble("read", file, &cause)
+    };
+    let (user, password) = text.trim_end().split_once(':').ok_or_else(shape)?;
+    Ok((user.to_owned(), password.to_owned()))
 }
 
 /// Servers to try, each with its part of the time that is left when its turn comes.

@@ -8,5 +8,5 @@ mod mutants;
 mod race;
 mod release;
 mod takeover;
-mod toy;
+pub(in crate::decide) mod toy;
 mod verbs;

@@ -77,7 +77,7 @@ pub struct World {
     starts: u128,
 }
 
-fn slot(node: NodeId) -> usize {
+pub fn slot(node: NodeId) -> usize {
     usize::from(node.to_byte()) - 1
 }
 
@@ -85,7 +85,7 @@ pub fn at(ms: u64) -> Tick {
     Tick(Span::millis(ms).0)
 }
 
-fn blank(node: NodeId) -> Status {
+pub fn blank(node: NodeId) -> Status {
     Status {
         volume: VOLUME,
         node,
@@ -618,7 +618,7 @@ impl World {
     }
 }
 
-fn learn(engine: &mut Status, record: VolumeRecord) -> Result<(), &'static str> {
+pub fn learn(engine: &mut Status, record: VolumeRecord) -> Result<(), &'static str> {
     if let Some(seen) = engine.record {
         if seen.version > record.version {
             return Err("older-record");
@@ -643,7 +643,7 @@ fn learn(engine: &mut Status, record: VolumeRecord) -> Result<(), &'static str> 
     Ok(())
 }
 
-fn promote(engine: &mut Status, record: VolumeRecord, now: Tick) -> Result<(), &'static str> {
+pub fn promote(engine: &mut Status, record: VolumeRecord, now: Tick) -> Result<(), &'static str> {
     let same = engine.generation == record.generation
         || (engine.generation == record.parent && record.writer == engine.node);
     if record.primary != Some(engine.node) {

@@ -15,8 +15,11 @@ pub const ENDPOINTS_MAX: usize = 9;
 pub struct Place {
     /// Servers of one etcd, in the order in which they are tried.
     pub endpoints: Vec<Endpoint>,
-    /// User and password, when etcd wants them.
-    pub login: Option<Login>,
+    /// In front of every key, such as `/lockstep`.
+    pub prefix: String,
+    /// A file with `user:password` in one line, when etcd wants them; read at each login. The user
+    /// needs to read and write the keys under the prefix.
+    pub credentials: Option<PathBuf>,
     /// Certificates, for `https`.
     pub tls: Option<TlsFiles>,
     /// The cluster.
@@ -40,15 +43,6 @@ pub struct Endpoint {
     pub host: String,
     /// Port of its clients.
     pub port: u16,
-}
-
-/// Who this node is to etcd.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Login {
-    /// The user; needs to read and write the keys under `/lockstep/`.
-    pub user: String,
-    /// A file with the password, read at each login.
-    pub password_file: PathBuf,
 }
 
 /// Certificates in PEM. They are read again after a connection that was refused for them.
@@ -128,7 +122,7 @@ impl Place {
             if endpoint.tls && self.tls.is_none() {
                 return Err(PlaceError::NoCa { endpoint: endpoint.clone() });
             }
-            if !endpoint.tls && self.login.is_some() && !endpoint.is_this_host() {
+            if !endpoint.tls && self.credentials.is_some() && !endpoint.is_this_host() {
                 return Err(PlaceError::PasswordInClear { endpoint: endpoint.clone() });
             }
         }
@@ -212,7 +206,8 @@ mod tests {
     fn a_password_goes_to_another_host_only_encrypted() {
         let place = |endpoint: &str, ca: bool| Place {
             endpoints: vec![endpoint.parse().unwrap()],
-            login: Some(Login { user: "u".to_owned(), password_file: PathBuf::from("p") }),
+            prefix: "/lockstep".to_owned(),
+            credentials: Some(PathBuf::from("p")),
             tls: ca.then(|| TlsFiles { ca: PathBuf::from("ca"), identity: None }),
             cluster: ClusterId(1),
             group: GroupId(1),

@@ -15,12 +15,10 @@ use crate::decide::record::{RECORD_BYTES_MAX, Record};
 use lockstep_engine::units::{ClusterId, GroupId, NodeId, Nonce, Version};
 use serde::{Deserialize, Serialize};
 
-/// All keys stand under this.
-const ROOT: &str = "/lockstep";
-
 /// Where a group's keys are.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
+    pub root: String,
     pub cluster: ClusterId,
     pub group: GroupId,
     pub node: NodeId,
@@ -29,7 +27,7 @@ pub(super) struct Keys {
 impl Keys {
     /// All keys of the group.
     pub fn prefix(&self) -> String {
-        format!("{ROOT}/{}/{}/", self.cluster, self.group)
+        format!("{}/{}/{}/", self.root, self.cluster, self.group)
     }
 
     /// The record.

@@ -1,0 +1,176 @@
+//! Effects on resources, probes and scripts under way.
+//! Always: of one resource at most one effect runs; the next one begins when the dropped one has
+//! let go. What ends after its deadline may still report: the node knows that it is late.
+
+use super::{Daemon, End};
+use crate::act::last::LastError;
+use crate::act::probe::spec::Found as Seen;
+use crate::act::probe::{self, Surroundings};
+use crate::act::resource::program::{self, Rest};
+use crate::act::resource::spec::Spec;
+use crate::act::resource::{self, Context, State};
+use crate::decide::event::StepId;
+use crate::decide::group::{Act, Outcome};
+use crate::decide::monitor::Found;
+use crate::decide::node::HostAction;
+use crate::decide::settings::{FinalAction, GroupIndex, MonitorIndex, ResourceIndex};
+use lockstep_engine::units::Tick;
+use std::collections::HashMap;
+use tokio::task::JoinHandle;
+
+/// What runs on the resources.
+#[derive(Default)]
+pub(super) struct Effects {
+    running: HashMap<(GroupIndex, ResourceIndex), JoinHandle<()>>,
+}
+
+impl Daemon {
+    /// Does something to a resource, after what is being done to it has been dropped.
+    pub(super) fn affect(
+        &mut self,
+        group: GroupIndex,
+        id: StepId,
+        resource: ResourceIndex,
+        act: Act,
+        deadline: Tick,
+    ) {
+        let found = self.view.groups.get(group.0).and_then(|found| found.specs.get(resource.0));
+        let (Some(spec), Some(context)) = (found.cloned(), self.context_of(group, resource, act))
+        else {
+            return tracing::error!(?group, ?resource, "no such resource; this is a defect");
+        };
+        let before = self.effects.running.remove(&(group, resource));
+        let ends = self.ends.clone();
+        let task = tokio::spawn(async move {
+            if let Some(before) = before {
+                before.abort();
+                // Its end is what matters, not how it ended.
+                let _ = before.await;
+            }
+            let outcome = carry_out(&spec, &context, act, deadline).await;
+            // The receiver lives as long as the daemon.
+            let _ = ends.send(End::Resource { group, id, outcome }).await;
+        });
+        self.effects.running.insert((group, resource), task);
+    }
+
+    fn context_of(&self, group: GroupIndex, resource: ResourceIndex, act: Act) -> Option<Context> {
+        let found = self.view.groups.get(group.0)?;
+        let name = &found.settings.resources.get(resource.0)?.name;
+        let event = match act {
+            Act::Check => "check",
+            Act::Start => "start",
+            Act::Stop => "stop",
+            Act::Kill => "kill",
+        };
+        Some(self.context(&found.settings.name, name, event))
+    }
+
+    fn context(&self, group: &str, resource: &str, event: &str) -> Context {
+        let host = &self.view.hosts[usize::from(self.view.node.to_byte() - 1)];
+        Context {
+            node: host.name.clone(),
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+            event: event.to_owned(),
+            runtime_dir: self.view.run_dir.clone(),
+            state_dir: self.view.state_dir.clone(),
+        }
+    }
+
+    /// Looks at what a monitor watches.
+    pub(super) fn look(&self, monitor: MonitorIndex, id: StepId, deadline: Tick) {
+        use probe::spec::Spec as Watched;
+        let Some(found) = self.view.monitors.get(monitor.0) else { return };
+        let (spec, name) = (found.spec.clone(), &found.settings.name);
+        let context = self.context("monitors", name, "monitor");
+        let watched = match &spec {
+            Watched::Resource { group, resource } => self.resource_named(group, resource),
+            _ => None,
+        };
+        let mirror = match &spec {
+            Watched::Mirror(volume) => {
+                let place = self.view.engines.iter().position(|e| e.config.volume.id == *volume);
+                place.and_then(|place| self.slots[place].status.clone())
+            }
+            _ => None,
+        };
+        let ends = self.ends.clone();
+        tokio::spawn(async move {
+            let around = Surroundings {
+                context: &context,
+                resource: watched.as_ref().map(|(spec, context)| (spec, context)),
+                mirror: mirror.as_deref(),
+            };
+            let found = match probe::probe(&spec, around, deadline).await {
+                Seen::Fine => Found::Fine,
+                Seen::Wrong(cause) => Found::Wrong(cause),
+                Seen::NoAnswer(cause) => Found::NoAnswer(cause),
+            };
+            let _ = ends.send(End::Probed { monitor, id, found }).await;
+        });
+    }
+
+    fn resource_named(&self, group: &str, resource: &str) -> Option<(Spec, Context)> {
+        let found = self.view.groups.iter().find(|found| found.settings.name == group)?;
+        let place = found.settings.resources.iter().position(|one| one.name == resource)?;
+        Some((found.specs.get(place)?.clone(), self.context(group, resource, "monitor")))
+    }
+
+    /// Runs the script of a monitor.
+    pub(super) fn run_script(&self, monitor: MonitorIndex, id: StepId, deadline: Tick) {
+        let Some(found) = self.view.monitors.get(monitor.0) else { return };
+        let context = self.context("monitors", &found.settings.name, "recover");
+        let (script, ends) = (found.script.clone(), self.ends.clone());
+        tokio::spawn(async move {
+            if let Some(script) = script {
+                match program::run(&script, "script", Rest::Dies, &context, deadline).await {
+                    Ok(outcome) if outcome.good() => {}
+                    Ok(outcome) => {
+                        let (monitor, said) = (&context.resource, outcome.words());
+                        tracing::warn!(monitor, said, "recovery script failed");
+                    }
+                    Err(failure) => tracing::warn!(%failure, "recovery script not run"),
+                }
+            }
+            let _ = ends.send(End::Scripted { monitor, id }).await;
+        });
+    }
+
+    /// Does something to the host.
+    pub(super) fn end_host(&self, action: HostAction) {
+        let (hand, ends) = (self.hand.clone(), self.ends.clone());
+        let action = match action {
+            HostAction::Shutdown => FinalAction::Shutdown,
+            HostAction::Reboot => FinalAction::Reboot,
+            HostAction::Panic => FinalAction::Panic,
+        };
+        tokio::spawn(async move {
+            let done: Result<(), LastError> = hand.carry_out(action).await;
+            if let Err(cause) = done {
+                let _ = ends.send(End::HostFailed { cause: cause.to_string() }).await;
+            }
+        });
+    }
+}
+
+async fn carry_out(spec: &Spec, context: &Context, act: Act, deadline: Tick) -> Outcome {
+    let failed = |failure: resource::Failure| Outcome::Failed(failure.to_string());
+    match act {
+        Act::Check => match resource::status(spec, context, deadline).await {
+            Ok(State::On) => Outcome::On,
+            Ok(State::Off) => Outcome::Off,
+            Ok(State::Broken(cause)) => Outcome::Failed(cause),
+            Err(failure) => failed(failure),
+        },
+        Act::Start => {
+            resource::start(spec, context, deadline).await.map_or_else(failed, |()| Outcome::On)
+        }
+        Act::Stop => {
+            resource::stop(spec, context, deadline).await.map_or_else(failed, |()| Outcome::Off)
+        }
+        Act::Kill => {
+            resource::kill(spec, context, deadline).await.map_or_else(failed, |()| Outcome::Off)
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The engines of this node, one for each volume: connection, process, last status.
+
+use super::{Daemon, DaemonError};
+use crate::act::engine::{Engine, Heard, Link};
+use crate::act::launch::Launcher;
+use crate::act::mark::MarkKeeper;
+use crate::config::cluster::{EngineView, NodeView};
+use crate::decide::event::Event as Of;
+use crate::decide::node::Event;
+use crate::decide::settings::GroupIndex;
+use lockstep_engine::units::{BootId, Span, Status, Tick, Version};
+use std::path::{Path, PathBuf};
+use tokio::sync::mpsc;
+
+/// One engine.
+pub(super) struct Slot {
+    /// Group whose record speaks for its volume.
+    pub group: GroupIndex,
+    pub engine: Engine,
+    pub launcher: Option<Launcher>,
+    /// Build and configuration digest of the engine while it is connected.
+    pub build: Option<(String, String)>,
+    pub status: Option<Box<Status>>,
+    /// Highest record version that it has persisted, kept while it restarts.
+    pub floor: Option<Version>,
+}
+
+/// Connects to every engine; what they say arrives with their place.
+pub(super) fn open(
+    view: &NodeView,
+    boot: BootId,
+    told: &mpsc::Sender<(usize, Heard)>,
+) -> Result<Vec<Slot>, DaemonError> {
+    let one = |(place, engine): (usize, &EngineView)| {
+        if !engine.text.is_empty() {
+            let failed = |cause| DaemonError::Directory { path: engine.path.clone(), cause };
+            render(&engine.path, &engine.text).map_err(failed)?;
+        }
+        let (id, name) = (engine.config.volume.id, &engine.config.volume.name);
+        let link = Link {
+            socket: engine.config.admin.clone(),
+            suspend_max_ms: view.times.suspend_max.map(Span::as_millis),
+            marks: MarkKeeper::open(view.run_dir.join(format!("mark-{id}")), boot),
+        };
+        let (connection, mut heard) = Engine::connect(link);
+        let told = told.clone();
+        tokio::spawn(async move {
+            while let Some(heard) = heard.recv().await {
+                if told.send((place, heard)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let holds = |group: &crate::config::cluster::Group| group.settings.volumes.contains(&id);
+        let group = view.groups.iter().position(holds).unwrap_or(usize::MAX);
+        Ok(Slot {
+            group: GroupIndex(group),
+            engine: connection,
+            launcher: view.engine_process.spawn.then(|| launcher(view, engine, name)),
+            build: None,
+            status: None,
+            floor: None,
+        })
+    };
+    view.engines.iter().enumerate().map(one).collect()
+}
+
+/// Writes the engine's file when it is not the same already.
+fn render(path: &Path, text: &str) -> std::io::Result<()> {
+    if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    let fresh = path.with_extension("new");
+    std::fs::write(&fresh, text)?;
+    std::fs::File::open(&fresh)?.sync_all()?;
+    std::fs::rename(&fresh, path)
+}
+
+/// The launcher of an engine, whose program is installed next to this executable.
+fn launcher(view: &NodeView, engine: &EngineView, name: &str) -> Launcher {
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| exe.parent().map(|dir| dir.join("lockstep-engine")));
+    let program = view.engine_process.program.clone().or(beside);
+    let program = program.unwrap_or_else(|| PathBuf::from("lockstep-engine"));
+    let notes = if view.engines.len() == 1 {
+        view.run_dir.clone()
+    } else {
+        // Each engine's notes are its own.
+        view.run_dir.join(name)
+    };
+    Launcher::new(program, engine.path.clone(), notes)
+}
+
+impl Daemon {
+    /// Takes what an engine says.
+    pub(super) fn heard(&mut self, place: usize, heard: Heard) {
+        let Some(slot) = self.slots.get_mut(place) else { return };
+        match heard {
+            Heard::Connected { build, config_digest } => {
+                tracing::info!(build, config_digest, "engine connected");
+                let expected = &self.view.engines[place].digest;
+                if !expected.is_empty() && *expected != config_digest {
+                    tracing::warn!(
+                        found = config_digest,
+                        expected,
+                        "the engine runs with another configuration: restart it"
+                    );
+                }
+                slot.build = Some((build, config_digest));
+            }
+            Heard::Event(Of::EngineGone) => self.engine_gone(place),
+            Heard::Event(event) => {
+                if let Of::Engine(status) = &event {
+                    let version = status.record.map_or(Version(0), |record| record.version);
+                    slot.floor = slot.floor.max(Some(version));
+                    slot.status = Some(status.clone());
+                }
+                let group = slot.group;
+                self.event(Event::Arbitration { group, event });
+            }
+        }
+    }
+
+    pub(super) fn engine_gone(&mut self, place: usize) {
+        let Some(slot) = self.slots.get_mut(place) else { return };
+        let group = slot.group;
+        slot.status = None;
+        if slot.build.take().is_some() {
+            let volume = self.view.engines[place].config.volume.name.clone();
+            self.engine_lost(&volume);
+        }
+        self.event(Event::Arbitration { group, event: Of::EngineGone });
+    }
+
+    /// Starts engines that should be there.
+    pub(super) fn tend_engines(&mut self, now: Tick) {
+        for slot in &mut self.slots {
+            if let (Some(launcher), None) = (&mut slot.launcher, &slot.build) {
+                launcher.tend(now);
+            }
+        }
+    }
+
+    /// The engine of a group's volume.
+    pub(super) fn slot_of(&self, group: GroupIndex) -> Option<(usize, &Slot)> {
+        self.slots.iter().enumerate().find(|(_, slot)| slot.group == group)
+    }
+}

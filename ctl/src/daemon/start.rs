@@ -1,0 +1,264 @@
+//! From a node's view of the configuration to a daemon that has not turned yet.
+
+use super::effects::Effects;
+use super::engines::{self, Slot};
+use super::heartbeats::Late;
+use super::operators::ListenError;
+use super::{Daemon, End, Store};
+use crate::act::arbiter::Arbiter;
+use crate::act::arbiter::directory::{Directory, Place};
+use crate::act::arbiter::etcd::{
+    Endpoint, Etcd, Identity, Place as EtcdPlace, PlaceError, TlsFiles,
+};
+use crate::act::clock;
+use crate::act::engine::Heard;
+use crate::act::events::Diary;
+use crate::act::heartbeat::{Exchange, Opening, Pair, PathAddress, Paths};
+use crate::act::host::{self, HostError};
+use crate::act::last::{Hand, Mode};
+use crate::config::cluster::{ArbiterSpec, EtcdSpec, Group, NodeView};
+use crate::decide::node::{self, Memory, Node};
+use crate::decide::{self};
+use lockstep_engine::config::{KeyFileError, read_key};
+use lockstep_engine::units::{BootId, Nonce, Tick};
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// What the key of heartbeats is derived for.
+const HEARTBEAT_PURPOSE: &str = "heartbeats";
+
+/// Why the daemon did not start.
+#[derive(Debug)]
+pub enum DaemonError {
+    /// The host lacks something.
+    Host(HostError),
+    /// The cluster key can't be used.
+    Key(KeyFileError),
+    /// No operators.
+    Listen(ListenError),
+    /// The runtime can't be built.
+    Runtime { cause: io::Error },
+    /// A directory can't be made.
+    Directory { path: PathBuf, cause: io::Error },
+    /// No events can be written.
+    Diary { path: PathBuf, cause: io::Error },
+    /// A group is configured that this release can't decide on.
+    GroupShape { group: String, volumes: usize },
+    /// The configured etcd can't be used.
+    Etcd { error: PlaceError },
+    /// A store is configured that this release does not have.
+    NoStore { kind: &'static str },
+}
+
+impl fmt::Display for DaemonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DaemonError::Host(error) => error.fmt(f),
+            DaemonError::Key(error) => error.fmt(f),
+            DaemonError::Listen(error) => error.fmt(f),
+            DaemonError::Runtime { cause } => {
+                write!(f, "event loop: {cause}; raise the limits of open files")
+            }
+            DaemonError::Directory { path, cause } => {
+                write!(f, "{}: {cause}; create it or correct the configuration", path.display())
+            }
+            DaemonError::Diary { path, cause } => {
+                write!(f, "{}: events: {cause}; raise the limit of processes", path.display())
+            }
+            DaemonError::GroupShape { group, volumes } => write!(
+                f,
+                "group {group} has {volumes} mirrors; this release decides on groups of exactly \
+                 one: split the group"
+            ),
+            DaemonError::Etcd { error } => write!(f, "arbiter: {error}"),
+            DaemonError::NoStore { kind } => write!(
+                f,
+                "arbiter: this release has no `{kind}`; use `directory` on a shared file system"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for DaemonError {}
+
+/// Builds the daemon and starts the tasks that listen for it.
+///
+/// # Errors
+/// Something that it needs is not there.
+pub(super) fn start(
+    view: NodeView,
+    digest: u128,
+    ends: mpsc::Sender<End>,
+    told: &mpsc::Sender<(usize, Heard)>,
+) -> Result<Daemon, DaemonError> {
+    for path in [&view.run_dir, &view.state_dir] {
+        let failed = |cause| DaemonError::Directory { path: path.clone(), cause };
+        std::fs::create_dir_all(path).map_err(failed)?;
+    }
+    let key = read_key(&view.key_file).map_err(DaemonError::Key)?;
+    let key = key.for_purpose(HEARTBEAT_PURPOSE).to_vec();
+    let boot = match view.lab_boot_id {
+        Some(boot) => boot,
+        None => host::boot_id().map_err(DaemonError::Host)?,
+    };
+    let now = clock::now();
+    let node = open_node(&view, boot, now)?;
+    let diary = Diary::open(&view.state_dir)
+        .map_err(|cause| DaemonError::Diary { path: view.state_dir.clone(), cause })?;
+    let address = |link: &crate::config::cluster::HeartbeatLink| PathAddress {
+        bind: link.bind,
+        peer: link.peer,
+    };
+    let addresses: Vec<PathAddress> = view.heartbeat.links.iter().map(address).collect();
+    let exchange = Exchange::new(Opening {
+        pair: Pair { cluster: view.cluster.id, node: view.node },
+        key,
+        boot,
+        life: fresh()?,
+        next_life: || host::nonce().ok(),
+        paths: addresses.len(),
+        groups: view.groups.iter().map(|group| group.settings.id).collect(),
+    });
+    let stores = view.groups.iter().map(|group| open_store(&view, group, now));
+    let stores = stores.collect::<Result<Vec<Store>, DaemonError>>()?;
+    let slots: Vec<Slot> = engines::open(&view, boot, told)?;
+    let hand = Hand::new(Mode::default(), view.state_dir.join("final-actions"));
+    tracing::info!(node = %view.node, cluster = view.cluster.name, %boot, "daemon started");
+    Ok(Daemon {
+        node,
+        slots,
+        stores,
+        exchange,
+        paths: Paths::open(&addresses),
+        late: Late::new(addresses.len()),
+        digest,
+        ends,
+        effects: Effects::default(),
+        hand,
+        diary,
+        requests: HashMap::new(),
+        watchers: Vec::new(),
+        last_request: 0,
+        lost_steps: Vec::new(),
+        view,
+    })
+}
+
+fn fresh() -> Result<Nonce, DaemonError> {
+    host::nonce().map_err(DaemonError::Host)
+}
+
+fn open_node(view: &NodeView, boot: BootId, now: Tick) -> Result<Node, DaemonError> {
+    let mut groups = Vec::new();
+    for group in &view.groups {
+        let &[volume] = &group.settings.volumes[..] else {
+            let (name, volumes) = (group.settings.name.clone(), group.settings.volumes.len());
+            return Err(DaemonError::GroupShape { group: name, volumes });
+        };
+        let mut entropy = [0; 32];
+        entropy[..16].copy_from_slice(&fresh()?.0.to_le_bytes());
+        entropy[16..].copy_from_slice(&fresh()?.0.to_le_bytes());
+        let arbitration = decide::Settings {
+            node: view.node,
+            cluster: view.cluster.id,
+            group: group.settings.id,
+            volume,
+            boot,
+            times: view.times,
+            entropy,
+            heartbeats_from: now,
+            auto_takeover: false,
+        };
+        groups.push((group.settings.clone(), arbitration));
+    }
+    let settings = node::Settings {
+        node: view.node,
+        boot,
+        times: view.times,
+        heartbeats_from: now,
+        groups,
+        monitors: view.monitors.iter().map(|monitor| monitor.settings.clone()).collect(),
+        observe_only: view.observe_only,
+        memory: read_memory(&memory_path(view)),
+    };
+    Ok(Node::new(settings, now))
+}
+
+fn open_store(view: &NodeView, group: &Group, now: Tick) -> Result<Store, DaemonError> {
+    let arbiter: Arc<dyn Arbiter> = match &view.arbiter {
+        ArbiterSpec::Directory(root) => {
+            let place = Place {
+                root: root.clone(),
+                cluster: view.cluster.id,
+                group: group.settings.id,
+                node: view.node,
+                state_dir: view.state_dir.clone(),
+                deadline: Duration::from_nanos(view.times.arbiter_attempt.0),
+            };
+            Arc::new(Directory::new(place, fresh()?))
+        }
+        ArbiterSpec::Etcd(spec) => Arc::new(open_etcd(view, group, spec)?),
+        ArbiterSpec::None { .. } => return Err(DaemonError::NoStore { kind: "none" }),
+    };
+    Ok(Store { arbiter, next_probe: now, troubled: false })
+}
+
+fn open_etcd(view: &NodeView, group: &Group, spec: &EtcdSpec) -> Result<Etcd, DaemonError> {
+    let wrong = |error| DaemonError::Etcd { error };
+    let endpoints = spec.endpoints.iter().map(|text| text.parse::<Endpoint>().map_err(wrong));
+    let identity = match (&spec.cert_file, &spec.key_file) {
+        (Some(certificate), Some(key)) => {
+            Some(Identity { certificate: certificate.clone(), key: key.clone() })
+        }
+        _ => None,
+    };
+    let place = EtcdPlace {
+        endpoints: endpoints.collect::<Result<Vec<Endpoint>, DaemonError>>()?,
+        prefix: spec.prefix.clone(),
+        credentials: spec.credentials_file.clone(),
+        tls: spec.ca_file.clone().map(|ca| TlsFiles { ca, identity }),
+        cluster: view.cluster.id,
+        group: group.settings.id,
+        node: view.node,
+        state_dir: view.state_dir.clone(),
+        deadline: Duration::from_nanos(view.times.arbiter_attempt.0),
+    };
+    Etcd::new(place, fresh()?).map_err(wrong)
+}
+
+/// Where the node's memory is kept: it is of no use in another boot.
+pub(super) fn memory_path(view: &NodeView) -> PathBuf {
+    view.run_dir.join("node.json")
+}
+
+/// What the last daemon remembered. A file that makes no sense is no memory: what it would have
+/// said, an operator may have to say again.
+fn read_memory(path: &Path) -> Memory {
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|cause| {
+            tracing::warn!(path = %path.display(), %cause, "memory makes no sense: none");
+            Memory::default()
+        }),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Memory::default(),
+        Err(cause) => {
+            tracing::warn!(path = %path.display(), %cause, "memory can't be read: none");
+            Memory::default()
+        }
+    }
+}
+
+/// Replaces the file of the node's memory.
+///
+/// # Errors
+/// It is as it was.
+pub(super) fn write_memory(path: &Path, memory: &Memory) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    std::fs::write(&fresh, serde_json::to_vec(memory)?)?;
+    std::fs::File::open(&fresh)?.sync_all()?;
+    std::fs::rename(&fresh, path)
+}

@@ -1,0 +1,175 @@
+//! Random faults on hosts, engines, daemons, link, heartbeats, arbiter, resources and operators;
+//! then everything heals. The world checks after each event; in the end the group is online on
+//! exactly one node, with both as members.
+
+use super::monitors::{of_app, of_node};
+use super::world::*;
+use crate::decide::event;
+use crate::decide::group::{GroupVerb, State};
+use crate::decide::monitor::Found;
+use crate::decide::node::{ClusterVerb, Verb};
+use lockstep_engine::units::{DiskState, Members, Mirror, Need, NodeId, Role};
+
+/// Random numbers of a seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % sides
+    }
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        let count = u64::try_from(from.len()).unwrap();
+        from[usize::try_from(self.roll(count)).unwrap()]
+    }
+}
+
+fn revive(world: &mut World, node: NodeId) {
+    let this = world.host(node);
+    match (this.up, this.node.is_some(), this.engine_up) {
+        (false, ..) => world.host_boots(node),
+        (true, false, _) => world.daemon_starts(node),
+        (true, true, false) => world.engine_starts(node),
+        (true, true, true) => {}
+    }
+}
+
+fn upset(world: &mut World, dice: &mut Dice) {
+    let node = dice.pick(&[A, B]);
+    let index = usize::from(node == B);
+    let resource = dice.pick(&ALL);
+    let alive = world.host(node).up;
+    match dice.roll(28) {
+        0 => world.link = false,
+        1 | 2 => world.link = true,
+        3 => world.beats = false,
+        4 | 5 => world.beats = true,
+        6 => world.reach[index] = false,
+        7 | 8 => world.reach[index] = true,
+        9 if alive => world.engine_dies(node),
+        10..=12 => revive(world, node),
+        13 if alive => {
+            world.daemon_dies(node);
+            world.daemon_starts(node);
+        }
+        14 => world.host_dies(node),
+        15 => {
+            let faults = [Fault::Start, Fault::Stop, Fault::Kill, Fault::Hang];
+            world.host(node).fault[resource.0] = dice.pick(&faults);
+        }
+        16 | 17 => world.host(node).fault.iter_mut().for_each(|fault| *fault = Fault::None),
+        18 => drop(world.ask_group(node, GroupVerb::Move)),
+        19 => drop(world.ask_group(node, GroupVerb::Failover)),
+        20 => drop(world.ask_group(node, GroupVerb::Stop)),
+        21 => drop(world.ask_group(node, GroupVerb::Start { without_peer: false })),
+        22 => {
+            let monitor = usize::try_from(dice.roll(2)).unwrap();
+            let found = [Found::Wrong("w".to_owned()), Found::NoAnswer("n".to_owned())];
+            let which = usize::try_from(dice.roll(2)).unwrap();
+            world.host(node).found[monitor] = found[which].clone();
+        }
+        26 => {
+            // The peer holds everything, and this disk refuses a write.
+            let engine = &mut world.host(node).engine;
+            if engine.role == Role::Primary && engine.mirror == Mirror::InSync {
+                engine.need = Some(Need::HandOver);
+                engine.disk = DiskState::Failed;
+            }
+        }
+        23 | 24 => world.host(node).found.iter_mut().for_each(|found| *found = Found::Fine),
+        25 => {
+            let cluster = [
+                ClusterVerb::Stop { hand_over: true },
+                ClusterVerb::Stop { hand_over: false },
+                ClusterVerb::Start,
+                ClusterVerb::Suspend,
+                ClusterVerb::Resume,
+            ];
+            world.ask(node, Verb::Cluster(dice.pick(&cluster)));
+        }
+        _ => {
+            let verbs = [GroupVerb::ResourceStop(resource), GroupVerb::ResourceStart(resource)];
+            world.ask_group(node, dice.pick(&verbs));
+        }
+    }
+    world.quiesce();
+}
+
+fn heal(world: &mut World) {
+    world.link = true;
+    world.beats = true;
+    world.reach = [true; 2];
+    for node in [A, B] {
+        world.host(node).fault.iter_mut().for_each(|fault| *fault = Fault::None);
+        world.host(node).found.iter_mut().for_each(|found| *found = Found::Fine);
+        revive(world, node);
+        revive(world, node);
+        world.ask(node, Verb::Cluster(ClusterVerb::Start));
+        world.ask(node, Verb::Cluster(ClusterVerb::Resume));
+    }
+    world.run(90_000);
+    // What an operator has stopped, or what has failed for good, waits for an operator.
+    for node in [A, B, A] {
+        // A final action from before may have taken its time.
+        revive(world, A);
+        revive(world, B);
+        world.run(1_000);
+        if world.state(A) != State::Up && world.state(B) != State::Up {
+            world.ask(node, Verb::Cluster(ClusterVerb::Start));
+            if world.state(node) == State::Stuck {
+                world.ask_group(node, GroupVerb::Stop);
+                world.run(5_000);
+            }
+            world.ask_group(node, GroupVerb::Start { without_peer: false });
+            world.run(30_000);
+        }
+    }
+    world.run(5_000);
+    force_what_nobody_may_start(world);
+    let views = [world.node(A).view(world.now()), world.node(B).view(world.now())];
+    let tail = world.notes.len().saturating_sub(40);
+    let up = [A, B].into_iter().filter(|node| world.state(*node) == State::Up).count();
+    assert_eq!(up, 1, "{:#?}\n{views:#?}", &world.notes[tail..]);
+    let record = world.arbiter.as_ref().unwrap();
+    assert_eq!(record.volumes[0].members, Members::BOTH, "{views:#?}");
+    assert_eq!(world.state(record.owner.unwrap()), State::Up);
+    world.forget();
+}
+
+/// One disk failed and the other host rebooted: only an operator can say that its copy is good.
+fn force_what_nobody_may_start(world: &mut World) {
+    let failed = [A, B].into_iter().find(|node| {
+        let disk = world.host(*node).engine.disk;
+        disk == DiskState::Failed
+    });
+    let Some(failed) = failed else { return };
+    if world.state(A) == State::Up || world.state(B) == State::Up {
+        return;
+    }
+    world.ask(failed.peer(), Verb::Mirror(G, event::Verb::ForcePromote));
+    world.run(20_000);
+    world.history.clear(); // What was forced excuses nothing that comes later.
+}
+
+#[test]
+fn never_online_twice_and_always_online_once_after_healing() {
+    let given = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let first: u64 = given("CHAOS_FIRST").unwrap_or(1);
+    for seed in first..first + given("CHAOS_SEEDS").unwrap_or(100) {
+        println!("seed {seed}");
+        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut settings = group();
+        settings.failback_auto = dice.roll(3) == 0;
+        let mut world = World::up(settings, vec![of_app(), of_node()]);
+        for _ in 0..2 {
+            for _ in 0..dice.roll(25) {
+                upset(&mut world, &mut dice);
+                let pause = dice.pick(&[10, 300, 1_500, 7_000]);
+                world.run(pause);
+            }
+            heal(&mut world);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Two whole nodes over toy engines, toy resources, a toy link and a toy arbiter.
+
+mod chaos;
+mod dry;
+mod monitors;
+mod several;
+mod stories;
+mod world;

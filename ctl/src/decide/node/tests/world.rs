@@ -1,0 +1,669 @@
+//! A world for two nodes. Resources are switches that can be told to fail or to hang; engines are
+//! those of the arbitration's toys; time is a number.
+//! Always checked: nothing of the group is on at two hosts, no two engines serve, whoever serves
+//! does so under a record of the arbiter, a host passes a group on only with everything off, every
+//! effect that is asked for has a deadline that has not passed.
+
+use crate::decide::arbitration;
+use crate::decide::event::{self, ReadResult, RequestId, StepId, SwapResult};
+use crate::decide::group::{Act, GroupVerb, Outcome, State};
+use crate::decide::monitor::Found;
+use crate::decide::node::{Event, HostAction, Memory, Node, Note, Refused, Settings, Step, Verb};
+use crate::decide::record::Record;
+use crate::decide::settings::*;
+use crate::decide::step::{self, EngineCommand};
+pub use crate::decide::tests::toy::{A, B, at};
+use crate::decide::tests::toy::{CLUSTER, GROUP, VOLUME, blank, learn, promote, slot};
+use lockstep_engine::limits::Times;
+use lockstep_engine::units::{
+    BootId, DiskState, Epoch, Generation, InSyncMark, LinkState, Members, Mirror, Need, NodeId,
+    Nonce, Role, Span, StartId, Status, Version, VolumeRecord,
+};
+use std::collections::VecDeque;
+
+const TIMES: Times = Times::DEFAULT;
+const BEAT: u64 = 250;
+pub const G: GroupIndex = GroupIndex(0);
+pub const MIRROR: ResourceIndex = ResourceIndex(0);
+pub const FS: ResourceIndex = ResourceIndex(1);
+pub const VIP: ResourceIndex = ResourceIndex(2);
+pub const APP: ResourceIndex = ResourceIndex(3);
+pub const ALL: [ResourceIndex; 3] = [FS, VIP, APP];
+
+/// What an effect on a switch does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    None,
+    /// Starts fail, and leave it off.
+    Start,
+    /// Stops fail, and leave it on.
+    Stop,
+    /// Kills report nothing and leave it on.
+    Kill,
+    /// No report, no effect.
+    Hang,
+}
+
+#[derive(Clone)]
+pub struct Host {
+    pub node: Option<Node>,
+    pub daemon: u128,
+    /// When the daemon was started, in milliseconds.
+    pub daemon_at: u64,
+    pub engine: Status,
+    pub engine_up: bool,
+    pub inbox: VecDeque<Event>,
+    pub answering: bool,
+    pub last_sent: Option<Status>,
+    /// Per resource.
+    pub on: Vec<bool>,
+    pub fault: Vec<Fault>,
+    /// Per monitor, what it finds.
+    pub found: Vec<Found>,
+    pub memory: Memory,
+    pub host: Vec<HostAction>,
+    pub up: bool,
+}
+
+pub struct Request {
+    node: NodeId,
+    daemon: u128,
+    id: StepId,
+    expected: Option<Version>,
+    next: Option<Record>,
+}
+
+pub struct World {
+    pub ms: u64,
+    pub hosts: [Host; 2],
+    pub arbiter: Option<Record>,
+    pub history: Vec<Record>,
+    pub link: bool,
+    pub beats: bool,
+    pub reach: [bool; 2],
+    pub requests: Vec<Request>,
+    pub replies: Vec<(RequestId, Result<(), Refused>)>,
+    /// What was done to resources, scripts that ran, and notes, in order.
+    pub acts: Vec<(NodeId, Act, ResourceIndex)>,
+    pub scripts: Vec<(NodeId, MonitorIndex)>,
+    pub notes: Vec<(NodeId, Note)>,
+    pub group: GroupSettings,
+    pub monitors: Vec<MonitorSettings>,
+    pub observe_only: bool,
+    link_cut_at: u64,
+    asked: u64,
+    starts: u128,
+}
+
+pub fn resource(name: &str, kind: ResourceKind, after: &[ResourceIndex]) -> ResourceSettings {
+    ResourceSettings {
+        name: name.to_owned(),
+        kind,
+        after: after.to_vec(),
+        start_timeout: Span::millis(3_000),
+        stop_timeout: Span::millis(3_000),
+        start_retries: 1,
+        failovers_max: 1,
+        start_failed: FinalAction::StopGroup,
+        stop_failed: FinalAction::Shutdown,
+    }
+}
+
+pub fn group() -> GroupSettings {
+    GroupSettings {
+        id: GROUP,
+        name: "db".to_owned(),
+        startup_auto: true,
+        failover_auto: true,
+        failback_auto: false,
+        nodes: [A, B],
+        volumes: vec![VOLUME],
+        resources: vec![
+            resource("mirror", ResourceKind::Mirror(VOLUME), &[]),
+            resource("fs", ResourceKind::Other, &[MIRROR]),
+            resource("vip", ResourceKind::Address, &[MIRROR]),
+            resource("app", ResourceKind::Programs, &[FS, VIP]),
+        ],
+    }
+}
+
+impl World {
+    /// Both nodes up, nobody owner, both members; daemons not yet started.
+    pub fn with(group: GroupSettings, monitors: Vec<MonitorSettings>) -> World {
+        let host = |node| Host {
+            node: None,
+            daemon: 0,
+            daemon_at: 0,
+            engine: blank(node),
+            engine_up: true,
+            inbox: VecDeque::new(),
+            answering: true,
+            last_sent: None,
+            on: vec![false; group.resources.len()],
+            fault: vec![Fault::None; group.resources.len()],
+            found: vec![Found::Fine; monitors.len()],
+            memory: Memory::default(),
+            host: Vec::new(),
+            up: true,
+        };
+        let seen = VolumeRecord {
+            version: Version(1),
+            epoch: Epoch(1),
+            members: Members::BOTH,
+            primary: None,
+            generation: Generation(0x77),
+            parent: Generation::NONE,
+            nonce: Nonce(0x99),
+            writer: A,
+            since: 5,
+            forced: false,
+        };
+        let record = Record::of_volume(CLUSTER, GROUP, VOLUME, &seen);
+        World {
+            ms: 100_000,
+            hosts: [host(A), host(B)],
+            arbiter: Some(record.clone()),
+            history: vec![record],
+            link: true,
+            beats: true,
+            reach: [true; 2],
+            requests: Vec::new(),
+            replies: Vec::new(),
+            acts: Vec::new(),
+            scripts: Vec::new(),
+            notes: Vec::new(),
+            group,
+            monitors,
+            observe_only: false,
+            link_cut_at: 0,
+            asked: 0,
+            starts: 100,
+        }
+    }
+
+    /// Both daemons started and the group up on A by itself.
+    pub fn up(group: GroupSettings, monitors: Vec<MonitorSettings>) -> World {
+        let mut world = World::with(group, monitors);
+        world.daemon_starts(A);
+        world.daemon_starts(B);
+        world.run(5_000);
+        assert_eq!((world.state(A), world.state(B)), (State::Up, State::Down));
+        world.forget();
+        world
+    }
+
+    pub fn forget(&mut self) {
+        self.acts.clear();
+        self.notes.clear();
+        self.replies.clear();
+        self.scripts.clear();
+    }
+
+    pub fn host(&mut self, node: NodeId) -> &mut Host {
+        &mut self.hosts[slot(node)]
+    }
+    pub fn node(&self, node: NodeId) -> &Node {
+        self.hosts[slot(node)].node.as_ref().expect("daemon is up")
+    }
+    pub fn state(&self, node: NodeId) -> State {
+        let node = self.hosts[slot(node)].node.as_ref();
+        node.map_or(State::Down, |node| node.group(G).expect("a group").state())
+    }
+    pub fn owner(&self) -> Option<NodeId> {
+        self.arbiter.as_ref().expect("a record").owner
+    }
+    pub fn now(&self) -> lockstep_engine::units::Tick {
+        at(self.ms)
+    }
+
+    /// Which resources are on at a host.
+    pub fn on(&self, node: NodeId) -> Vec<ResourceIndex> {
+        let on = &self.hosts[slot(node)].on;
+        (0..on.len()).filter(|index| on[*index]).map(ResourceIndex).collect()
+    }
+
+    pub fn acts_of(&self, node: NodeId) -> Vec<(Act, ResourceIndex)> {
+        let mine = self.acts.iter().filter(|(who, act, _)| *who == node && *act != Act::Check);
+        mine.map(|(_, act, resource)| (*act, *resource)).collect()
+    }
+
+    pub fn ask(&mut self, node: NodeId, verb: Verb) -> RequestId {
+        self.asked += 1;
+        let request = RequestId(self.asked);
+        self.host(node).inbox.push_back(Event::Operator { request, verb });
+        request
+    }
+
+    pub fn ask_group(&mut self, node: NodeId, verb: GroupVerb) -> RequestId {
+        self.ask(node, Verb::Group(G, verb))
+    }
+
+    pub fn answer(&self, request: RequestId) -> Option<Result<(), Refused>> {
+        let mut answers = self.replies.iter().filter(|(id, _)| *id == request);
+        let first = answers.next().map(|(_, result)| result.clone());
+        assert!(answers.next().is_none(), "answered twice");
+        first
+    }
+
+    pub fn daemon_starts(&mut self, node: NodeId) {
+        self.starts += 1;
+        let mut entropy = [7; 32];
+        entropy[..16].copy_from_slice(&self.starts.to_be_bytes());
+        let boot = self.host(node).engine.boot;
+        let arbitration = arbitration::Settings {
+            node,
+            cluster: CLUSTER,
+            group: GROUP,
+            volume: VOLUME,
+            boot,
+            times: TIMES,
+            entropy,
+            heartbeats_from: at(self.ms),
+            auto_takeover: true,
+        };
+        let settings = Settings {
+            node,
+            boot,
+            times: TIMES,
+            heartbeats_from: at(self.ms),
+            groups: vec![(self.group.clone(), arbitration)],
+            monitors: self.monitors.clone(),
+            observe_only: self.observe_only,
+            memory: self.hosts[slot(node)].memory.clone(),
+        };
+        let (now, ms, daemon) = (at(self.ms), self.ms, self.starts);
+        let this = self.host(node);
+        this.daemon = daemon;
+        this.daemon_at = ms;
+        this.node = Some(Node::new(settings, now));
+        this.answering = true;
+        this.inbox.clear();
+        this.last_sent = None;
+    }
+
+    pub fn daemon_dies(&mut self, node: NodeId) {
+        self.host(node).node = None;
+        self.host(node).inbox.clear();
+    }
+
+    pub fn engine_dies(&mut self, node: NodeId) {
+        let this = self.host(node);
+        if !this.engine_up {
+            return;
+        }
+        this.engine_up = false;
+        this.engine.role = Role::Secondary;
+        this.engine.silent = false;
+        this.engine.mark = None;
+        this.engine.need = None;
+        this.engine.pong_sent = None;
+        this.engine.peer_heard = None;
+        this.last_sent = None;
+        let event = Event::Arbitration { group: G, event: event::Event::EngineGone };
+        this.inbox.push_back(event);
+    }
+
+    pub fn engine_starts(&mut self, node: NodeId) {
+        self.starts += 1;
+        let start = StartId(self.starts);
+        let this = self.host(node);
+        this.engine_up = true;
+        this.engine.start = start;
+    }
+
+    pub fn host_dies(&mut self, node: NodeId) {
+        self.engine_dies(node);
+        self.daemon_dies(node);
+        let this = self.host(node);
+        this.up = false;
+        this.on.iter_mut().for_each(|on| *on = false);
+        this.host.clear();
+    }
+
+    pub fn host_boots(&mut self, node: NodeId) {
+        self.starts += 1;
+        let boot = BootId(self.starts);
+        self.host(node).engine.boot = boot;
+        self.host(node).up = true;
+        self.engine_starts(node);
+        self.daemon_starts(node);
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, ms: u64) {
+        let end = self.ms + ms;
+        self.quiesce();
+        while self.ms < end {
+            let mut next = ((self.ms / BEAT + 1) * BEAT).min(end);
+            for host in &self.hosts {
+                if let Some(due) = host.node.as_ref().and_then(Node::deadline) {
+                    next = next.min(due.0.div_ceil(1_000_000));
+                }
+            }
+            self.ms = next.max(self.ms + 1);
+            if self.ms.is_multiple_of(BEAT) {
+                self.heartbeats();
+            }
+            for node in [A, B] {
+                let due = self.hosts[slot(node)].node.as_ref().and_then(Node::deadline);
+                if due.is_some_and(|due| due <= at(self.ms)) {
+                    self.host(node).inbox.push_back(Event::Wake);
+                }
+            }
+            self.quiesce();
+        }
+    }
+
+    pub fn run_until(&mut self, most: u64, done: impl Fn(&World) -> bool) {
+        let end = self.ms + most;
+        while !done(self) {
+            assert!(self.ms < end, "never: {:#?}", &self.notes);
+            self.run(50);
+        }
+    }
+
+    fn heartbeats(&mut self) {
+        let now = at(self.ms);
+        for node in [A, B] {
+            let Some(this) = self.hosts[slot(node)].node.as_ref() else { continue };
+            let (beat, state) = (this.beat(G).expect("a group"), this.announce());
+            if beat.released.is_some() {
+                let killable = [VIP, APP].iter().any(|r| self.hosts[slot(node)].on[r.0]);
+                assert!(!killable, "{node} has released what still answers: {:?}", self.notes);
+            }
+            let peer = &mut self.hosts[slot(node.peer())];
+            if !self.beats || peer.node.is_none() {
+                continue;
+            }
+            let answered = peer.answering;
+            peer.inbox.push_back(Event::Peer { state, beats: vec![beat] });
+            if answered {
+                let event = event::Event::HeartbeatAnswered { sent: now };
+                let event = Event::Arbitration { group: G, event };
+                self.host(node).inbox.push_back(event);
+            }
+        }
+    }
+
+    /// Delivers everything until nothing moves but time.
+    pub fn quiesce(&mut self) {
+        for _ in 0..20_000 {
+            let mut moved = false;
+            self.engines();
+            for node in [A, B] {
+                let now = at(self.ms);
+                let this = self.host(node);
+                if this.node.is_none() {
+                    this.inbox.clear();
+                    continue;
+                }
+                if let (Some(event), Some(it)) = (this.inbox.pop_front(), &mut this.node) {
+                    it.handle(event, 1, now);
+                    moved = true;
+                }
+                while let Some(step) = self.host(node).node.as_mut().and_then(Node::poll_step) {
+                    moved = true;
+                    self.carry_out(node, step);
+                }
+            }
+            while !self.requests.is_empty() {
+                self.apply(0);
+                moved = true;
+            }
+            self.check();
+            if !moved && self.hosts.iter().all(|host| host.inbox.is_empty()) {
+                return;
+            }
+        }
+        panic!("the world does not come to rest: {:?}", self.notes);
+    }
+
+    fn carry_out(&mut self, node: NodeId, step: Step) {
+        if let Some(deadline) = step.deadline() {
+            assert!(deadline > at(self.ms), "an effect without time: {step:?}");
+        }
+        match step {
+            Step::Arbitration { step, .. } => self.arbitration(node, step),
+            Step::Resource { id, resource, act, .. } => self.act(node, id, resource, act),
+            Step::Probe { monitor, id, .. } => {
+                let found = self.hosts[slot(node)].found[monitor.0].clone();
+                self.host(node).inbox.push_back(Event::Probed { monitor, id, found });
+            }
+            Step::Script { monitor, id, .. } => {
+                self.scripts.push((node, monitor));
+                self.host(node).inbox.push_back(Event::Scripted { monitor, id });
+            }
+            Step::Host { action, .. } => {
+                self.host_dies(node);
+                self.host(node).host.push(action);
+            }
+            Step::Remember(memory) => self.host(node).memory = memory,
+            Step::Reply { request, result } => self.replies.push((request, result)),
+            Step::Progress { .. } => {}
+            Step::Note(note) => self.notes.push((node, note)),
+        }
+    }
+
+    fn act(&mut self, node: NodeId, id: StepId, resource: ResourceIndex, act: Act) {
+        self.acts.push((node, act, resource));
+        let this = &mut self.hosts[slot(node)];
+        let fault = this.fault[resource.0];
+        let on = &mut this.on[resource.0];
+        let failed = |why: &str| Outcome::Failed(why.to_owned());
+        let outcome = match (act, fault) {
+            (Act::Kill, Fault::Kill) | (Act::Start | Act::Stop, Fault::Hang) => return,
+            (Act::Check, _) if *on => Outcome::On,
+            (Act::Check, _) => Outcome::Off,
+            (Act::Start, Fault::Start) => failed("does not come up"),
+            (Act::Stop, Fault::Stop) if *on => failed("does not go down"),
+            (Act::Start, _) => {
+                *on = true;
+                Outcome::On
+            }
+            (Act::Stop | Act::Kill, _) => {
+                *on = false;
+                Outcome::Off
+            }
+        };
+        this.inbox.push_back(Event::Resource { group: G, id, outcome });
+    }
+
+    fn arbitration(&mut self, node: NodeId, step: step::Step) {
+        let daemon = self.host(node).daemon;
+        match step {
+            step::Step::Engine { id, command } => self.command(node, id, command),
+            step::Step::Read { id } => {
+                let request = Request { node, daemon, id, expected: None, next: None };
+                self.requests.push(request);
+            }
+            step::Step::Swap { id, expected, next } => {
+                let request = Request { node, daemon, id, expected, next: Some(next) };
+                self.requests.push(request);
+            }
+            step::Step::AnswerHeartbeats(answering) => self.host(node).answering = answering,
+            _ => {}
+        }
+    }
+
+    fn apply(&mut self, index: usize) {
+        let Request { node, daemon, id, expected, next } = self.requests.remove(index);
+        let heard = self.hosts[slot(node)].daemon == daemon && self.hosts[slot(node)].up;
+        let reach = self.reach[slot(node)];
+        let event = match next {
+            None => {
+                let result = match (&self.arbiter, reach) {
+                    (_, false) => ReadResult::Failed,
+                    (Some(record), true) => ReadResult::Found(record.clone()),
+                    (None, true) => ReadResult::Absent,
+                };
+                event::Event::ArbiterRead { id, result }
+            }
+            Some(next) => {
+                let result = self.swap(node, reach, expected, next);
+                event::Event::ArbiterSwapped { id, result }
+            }
+        };
+        if heard {
+            self.host(node).inbox.push_back(Event::Arbitration { group: G, event });
+        }
+    }
+
+    fn swap(
+        &mut self,
+        node: NodeId,
+        reach: bool,
+        expected: Option<Version>,
+        next: Record,
+    ) -> SwapResult {
+        if !reach {
+            return SwapResult::Unknown;
+        }
+        let stored = self.arbiter.as_ref();
+        if stored.map(|record| record.version) == expected {
+            let owned = stored.and_then(|record| record.owner) == Some(node);
+            if owned && next.owner != Some(node) && next.writer == node {
+                let on = self.on(node);
+                assert!(on.is_empty(), "{node} passes on with {on:?} on: {:?}", self.notes);
+            }
+            self.arbiter = Some(next.clone());
+            self.history.push(next);
+            return SwapResult::Won;
+        }
+        match stored {
+            Some(record) if record.nonce == next.nonce => SwapResult::Won,
+            Some(record) => SwapResult::Lost(record.clone()),
+            None => SwapResult::Unknown,
+        }
+    }
+
+    fn command(&mut self, node: NodeId, id: StepId, command: EngineCommand) {
+        let now = at(self.ms);
+        let this = &mut self.hosts[slot(node)];
+        if !this.engine_up {
+            return;
+        }
+        let engine = &mut this.engine;
+        let result = match command {
+            EngineCommand::Learn(record) => learn(engine, record),
+            EngineCommand::Promote(record) => promote(engine, record, now),
+            EngineCommand::Demote => {
+                engine.role = Role::Secondary;
+                engine.primary_boot = BootId::NONE;
+                Ok(())
+            }
+            EngineCommand::Fence => {
+                engine.role = Role::Secondary;
+                Ok(())
+            }
+            EngineCommand::Attempt(attempt) if engine.attempts.contains(&attempt) => Ok(()),
+            EngineCommand::Attempt(_) if engine.attempts.len() >= 2 => Err("too-many-attempts"),
+            EngineCommand::Attempt(attempt) => {
+                engine.attempts.push(attempt);
+                Ok(())
+            }
+            EngineCommand::PrepareTakeover => {
+                engine.silent = true;
+                Ok(())
+            }
+            EngineCommand::CancelTakeover => {
+                engine.silent = false;
+                Ok(())
+            }
+            EngineCommand::Mark(mark) => {
+                engine.mark = Some(mark).filter(|mark| mark.boot == engine.boot);
+                Ok(())
+            }
+        };
+        let refused = result.err().map(str::to_owned);
+        let event = event::Event::EngineDone { id, refused };
+        this.inbox.push_back(Event::Arbitration { group: G, event });
+    }
+
+    /// The link, and what engines make of it.
+    fn engines(&mut self) {
+        let now = at(self.ms);
+        let up = self.link && self.hosts.iter().all(|host| host.engine_up);
+        if up {
+            self.link_cut_at = self.ms;
+        }
+        let cut = !up && self.ms >= self.link_cut_at + 1_750;
+        let roles = [self.hosts[0].engine.role, self.hosts[1].engine.role];
+        let generations = [self.hosts[0].engine.generation, self.hosts[1].engine.generation];
+        let silent = [self.hosts[0].engine.silent, self.hosts[1].engine.silent];
+        for index in 0..2 {
+            let (other, node) = (1 - index, if index == 0 { A } else { B });
+            let this = &mut self.hosts[index];
+            let engine = &mut this.engine;
+            if !this.engine_up {
+                continue;
+            }
+            engine.link = if up { LinkState::Up } else { LinkState::Down };
+            let record = engine.record;
+            let both = record.is_some_and(|record| record.members == Members::BOTH);
+            if up {
+                engine.peer_heard = Some(now);
+                engine.pong_sent = if engine.silent { engine.pong_sent } else { Some(now) };
+                if !silent[other] {
+                    engine.lease_until = Some(now.after(TIMES.lease));
+                }
+            }
+            let primary = engine.role == Role::Primary;
+            engine.mirror = if primary && both && up { Mirror::InSync } else { Mirror::Idle };
+            engine.need = match (primary, both) {
+                (true, true) if cut => Some(Need::Shrink),
+                (true, false) if up => Some(Need::Grow),
+                (true, true) if engine.need == Some(Need::HandOver) => Some(Need::HandOver),
+                _ => None,
+            };
+            if up && roles[other] == Role::Primary && !primary {
+                engine.generation = generations[other];
+                engine.disk = DiskState::UpToDate;
+                if both && record.is_some_and(|record| record.primary == Some(node.peer())) {
+                    let generation = engine.generation;
+                    engine.mark = Some(InSyncMark { generation, boot: engine.boot });
+                }
+            }
+            let valid = engine.lease_until.filter(|until| *until > now).map(|_| at(1));
+            let shown = Status { peer_heard: None, pong_sent: None, ..engine.clone() };
+            let shown = Status { lease_until: valid, ..shown };
+            if this.node.is_some() && this.last_sent.as_ref() != Some(&shown) {
+                this.last_sent = Some(shown);
+                let event = event::Event::Engine(Box::new(engine.clone()));
+                this.inbox.push_back(Event::Arbitration { group: G, event });
+            }
+        }
+    }
+
+    fn check(&self) {
+        let [a, b] = &self.hosts;
+        let serves = |host: &Host| host.engine.role == Role::Primary;
+        let forced = self.history.iter().any(|record| record.forced);
+        assert!(forced || !(serves(a) && serves(b)), "two primaries: {:#?}", self.notes);
+        let (on_a, on_b) = (self.on(A), self.on(B));
+        // A mount on a fenced engine answers nobody: only what the fence kills counts.
+        let answers = |on: &[ResourceIndex]| on.contains(&VIP) || on.contains(&APP);
+        let twice = answers(&on_a) && answers(&on_b);
+        assert!(forced || !twice, "on twice: {on_a:?} {on_b:?} {:#?}", self.notes);
+        let online = |host: &Host| {
+            let group = host.node.as_ref().and_then(|node| node.group(G));
+            group.is_some_and(|group| group.state().is_online())
+        };
+        assert!(forced || !(online(a) && online(b)), "online twice: {:#?}", self.notes);
+        for node in [A, B] {
+            let host = &self.hosts[slot(node)];
+            if online(host) && host.inbox.is_empty() {
+                self.check_right(node);
+            }
+        }
+    }
+
+    /// R13: online only as the owner, and alone or with a lease.
+    fn check_right(&self, node: NodeId) {
+        let around = self.node(node).around_of(G, self.now()).expect("a group");
+        let view = self.node(node).decider(G).expect("a group").view();
+        assert_eq!(around.owner, Some(node), "{around:?}");
+        let over = view.lease_until.is_some_and(|until| until <= self.now());
+        let over = over && self.ms > self.hosts[slot(node)].daemon_at + 1_000;
+        assert!(around.alone || !(around.fenced || over), "no lease: {view:?}");
+    }
+}
