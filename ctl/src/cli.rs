@@ -10,7 +10,7 @@ mod mirror;
 pub(crate) mod show;
 mod wait;
 
-use crate::act::launch;
+use crate::act::{host, launch};
 use crate::config::Config;
 use crate::config::cluster::{Cluster, NodeView};
 use crate::demo::{self, attend};
@@ -260,9 +260,10 @@ fn of_node(path: &Path) -> Result<(NodeView, u128), String> {
 /// The view of one node of a cluster, with the digest of the file.
 fn of_cluster(path: &Path, node: Option<NodeId>) -> Result<(NodeView, u128), String> {
     let cluster = Cluster::load(path).map_err(|error| error.to_string())?;
-    let digest = Cluster::digest(path).map_err(|error| error.to_string())?;
-    let host = rustix::system::uname();
-    let host = host.nodename().to_string_lossy().into_owned();
+    let digest = host::file_digest(path)
+        .map_err(|cause| format!("{}: {cause}; check path and rights", path.display()))?;
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
     let node = node.or_else(|| cluster.which(&host)).ok_or_else(|| {
         format!(
             "{}: neither node has the name of this host, \"{host}\"; correct `name` in \

@@ -1,7 +1,11 @@
-//! What this host is: its boot id, fresh random values, and whether a process is still there.
+//! What this host is: its boot id, fresh random values, whether a process is still there, what a
+//! file holds.
 
 use lockstep_engine::units::{BootId, Nonce};
+use sha2::{Digest, Sha256};
 use std::fmt;
+use std::path::Path;
+use std::{fs, io};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -52,6 +56,17 @@ pub fn nonce() -> Result<Nonce, HostError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|cause| HostError::Random { cause })?;
     Ok(Nonce(u128::from_le_bytes(bytes) | 1))
+}
+
+/// Digest of a file, byte for byte: what two nodes compare. Never zero.
+///
+/// # Errors
+/// The file can't be read.
+pub fn file_digest(path: &Path) -> io::Result<u128> {
+    let sum = Sha256::digest(fs::read(path)?);
+    let mut first = [0; 16];
+    first.copy_from_slice(&sum[..16]);
+    Ok(u128::from_le_bytes(first).max(1))
 }
 
 /// When the process `pid` started, in the kernel's clock ticks: with the pid, this names one

@@ -257,19 +257,6 @@ impl Cluster {
         Cluster::parse(&text).map_err(wrong)
     }
 
-    /// Digest of a file, byte for byte: what two nodes compare. Never zero.
-    ///
-    /// # Errors
-    /// The file can't be read.
-    pub fn digest(path: &Path) -> Result<u128, ClusterError> {
-        use sha2::{Digest, Sha256};
-        let unreadable = |cause| ClusterError::Unreadable { path: path.to_owned(), cause };
-        let sum = Sha256::digest(std::fs::read(path).map_err(unreadable)?);
-        let mut first = [0; 16];
-        first.copy_from_slice(&sum[..16]);
-        Ok(u128::from_le_bytes(first).max(1))
-    }
-
     /// Checks a text.
     ///
     /// # Errors
