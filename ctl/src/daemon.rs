@@ -38,6 +38,7 @@ use effects::Effects;
 use engines::Slot;
 use lockstep_engine::units::{Span, Tick};
 use operators::Operators;
+use sd_notify::NotifyState;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,6 +119,13 @@ pub fn run(view: NodeView, digest: u128) -> Result<(), DaemonError> {
     })
 }
 
+/// Tells the service manager, where there is one. What it does not hear, its own watchdog acts on.
+fn tell_manager(states: &[NotifyState<'_>]) {
+    if let Err(cause) = sd_notify::notify(states) {
+        tracing::debug!(%cause, "the service manager was not told");
+    }
+}
+
 impl Daemon {
     /// The loop.
     async fn turn(
@@ -131,6 +139,7 @@ impl Daemon {
         let mut beats = interval(Duration::from_nanos(self.view.heartbeat.interval.0));
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.pump();
+        tell_manager(&[NotifyState::Ready]);
         loop {
             let sleep = self.node.deadline().map_or(SLEEP_MAX, clock::until).min(SLEEP_MAX);
             tokio::select! {
@@ -179,6 +188,7 @@ impl Daemon {
     /// What is done once per heartbeat interval.
     fn tick(&mut self) {
         let now = clock::now();
+        tell_manager(&[NotifyState::Watchdog]);
         self.beat();
         // The runtime's clock stands still while the host sleeps; the node's does not.
         if self.node.deadline().is_some_and(|deadline| deadline <= now) {

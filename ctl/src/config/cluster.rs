@@ -59,6 +59,8 @@ pub struct Local {
     pub key_file: PathBuf,
     /// Look and report, but never act.
     pub observe_only: bool,
+    /// Final actions on the host are only written down.
+    pub harmless: bool,
     /// Both hosts: a, b.
     pub hosts: [Host; 2],
     /// Where files live.

@@ -127,7 +127,8 @@ pub(super) fn start(
     let stores = view.groups.iter().map(|group| open_store(&view, group, now));
     let stores = stores.collect::<Result<Vec<Store>, DaemonError>>()?;
     let slots: Vec<Slot> = engines::open(&view, boot, told)?;
-    let hand = Hand::new(Mode::default(), view.state_dir.join("final-actions"));
+    let mode = if view.harmless { Mode::Harmless } else { Mode::Real };
+    let hand = Hand::new(mode, view.state_dir.join("final-actions"));
     tracing::info!(node = %view.node, cluster = view.cluster.name, %boot, "daemon started");
     Ok(Daemon {
         node,

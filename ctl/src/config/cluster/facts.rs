@@ -105,6 +105,7 @@ fn whole(root: &mut Facts<'_>, local: &Local) {
         cluster,
         key_file,
         observe_only,
+        harmless,
         hosts,
         paths: Paths { config, run, state },
         engine,
@@ -122,6 +123,7 @@ fn whole(root: &mut Facts<'_>, local: &Local) {
     let mut at = root.below(&["cluster"], Effect::Live);
     at.put("name", &cluster.name);
     at.put("observe_only", observe_only);
+    at.put("harmless", harmless);
     at.put_with("id", cluster.id, &Effect::ClusterStopped);
     at.put_with("key_file", key_file.display(), &Effect::ClusterStopped);
     for (name, Host { name: host, addresses }) in ["a", "b"].into_iter().zip(hosts) {

@@ -39,7 +39,7 @@ pub(super) fn read(table: &DeTable<'_>, node: NodeId) -> (Local, Notes) {
 }
 
 fn whole(root: &Section<'_>) -> Local {
-    let (cluster, key_file, observe_only) = cluster(root);
+    let (cluster, key_file, [observe_only, harmless]) = cluster(root);
     let hosts = hosts(root);
     let interconnects = interconnects(root);
     let (heartbeat, times) = times(root);
@@ -67,6 +67,7 @@ fn whole(root: &Section<'_>) -> Local {
         cluster,
         key_file,
         observe_only,
+        harmless,
         hosts,
         paths,
         engine,
@@ -83,15 +84,16 @@ fn whole(root: &Section<'_>) -> Local {
     }
 }
 
-fn cluster(root: &Section<'_>) -> (Named<ClusterId>, PathBuf, bool) {
+fn cluster(root: &Section<'_>) -> (Named<ClusterId>, PathBuf, [bool; 2]) {
     let table = root.section("cluster");
     let id = table.same("id").need("id = \"5f1c…\" (32 hex digits; `openssl rand -hex 16`)").id();
     let name = table.same("name").need("name = \"orders\"").name();
     let key_file = table.own("key_file").need("key_file = \"/etc/lockstep/cluster.key\"").path();
     let observe_only = table.same("observe_only").flag().unwrap_or(false);
+    let harmless = table.same("harmless").flag().unwrap_or(false);
     table.done();
     let named = Named { id: id.unwrap_or_default(), name: name.unwrap_or_default() };
-    (named, key_file.unwrap_or_default(), observe_only)
+    (named, key_file.unwrap_or_default(), [observe_only, harmless])
 }
 
 fn hosts(root: &Section<'_>) -> [Host; 2] {

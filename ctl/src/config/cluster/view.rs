@@ -24,6 +24,8 @@ pub struct NodeView {
     pub key_file: PathBuf,
     /// Look and report, but never act.
     pub observe_only: bool,
+    /// Final actions on the host are only written down.
+    pub harmless: bool,
     /// Files that a boot does not survive.
     pub run_dir: PathBuf,
     /// Files that a boot survives.
@@ -105,6 +107,7 @@ pub(super) fn view(cluster: &Cluster, node: NodeId) -> NodeView {
         cluster: own.cluster.clone(),
         key_file: own.key_file.clone(),
         observe_only: own.observe_only,
+        harmless: own.harmless,
         run_dir: own.paths.run.clone(),
         state_dir: own.paths.state.clone(),
         config_dir: own.paths.config.clone(),

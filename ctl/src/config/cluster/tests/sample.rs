@@ -136,6 +136,7 @@ fn what_is_commented_out_is_the_default_where_there_is_one() {
 /// Keys of which the commented-out value is the default.
 const DEFAULTS: &[&str] = &[
     "observe_only",
+    "harmless",
     "prefix",
     "flows",
     "ack",
