@@ -1,7 +1,7 @@
 //! The cluster's diary: numbered events, kept across restarts of the daemon, read by `events`.
 //! Always: the daemon's loop never waits for the disk under it. A thread writes; what it can't
-//! write is kept in memory, is counted and is said in the log once. At most two files of
-//! `FILE_BYTES_MAX`; the older one is dropped when the newer one is full.
+//! write is kept in memory, is counted and is said in the log once. Two files, each for half of the
+//! events that are to be kept; the older one is dropped when the newer one is full.
 //! Survives: a torn last line, a full or read-only disk, files that somebody edited.
 
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,9 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-/// Bytes of one file before the next is begun.
-const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Events that are kept in memory, to be shown without reading files.
+/// Bytes of an event, as a rule: files are cut by size.
+const EVENT_BYTES: u64 = 256;
+/// Most events that are kept in memory, to be shown without reading files: half a megabyte.
 pub const KEPT_MAX: usize = 2_000;
 /// Events that may wait for the disk.
 const WAITING_MAX: usize = 256;
@@ -77,13 +77,17 @@ impl Kept {
 }
 
 impl Diary {
-    /// Opens the diary in a directory, which exists, and reads what is there. A directory that
-    /// can't be read gives an empty diary; the log says why.
-    pub fn open(directory: &Path) -> io::Result<Diary> {
+    /// Opens the diary in a directory, which exists, and reads what is there; about `events` are
+    /// kept in its files. A directory that can't be read gives an empty diary; the log says why.
+    ///
+    /// # Errors
+    /// No thread can be had.
+    pub fn open(directory: &Path, events: u32) -> io::Result<Diary> {
         let mut kept = Kept::default();
-        let files = Files { directory: directory.to_path_buf(), open: None };
+        let bytes_max = u64::from(events) * EVENT_BYTES / 2;
+        let files = Files { directory: directory.to_path_buf(), bytes_max, open: None };
         for path in [files.older(), files.newer()] {
-            match read(&path) {
+            match read(&path, bytes_max) {
                 Ok(entries) => entries.into_iter().for_each(|entry| kept.keep(entry)),
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
                 Err(cause) => {
@@ -139,6 +143,8 @@ impl Diary {
 /// The two files and the one that is written to.
 struct Files {
     directory: PathBuf,
+    /// Of one file before the next is begun.
+    bytes_max: u64,
     open: Option<(File, u64)>,
 }
 
@@ -152,7 +158,7 @@ impl Files {
     }
 
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.open.as_ref().is_some_and(|(_, bytes)| *bytes >= FILE_BYTES_MAX) {
+        if self.open.as_ref().is_some_and(|(_, bytes)| *bytes >= self.bytes_max) {
             self.open = None;
             fs::rename(self.newer(), self.older())?;
         }
@@ -203,8 +209,8 @@ fn write_all(mut files: Files, lines: &Receiver<Entry>, shared: &Mutex<Kept>) {
 }
 
 /// All events of a file; lines that are none are left out.
-fn read(path: &Path) -> io::Result<Vec<Entry>> {
-    let mut reader = BufReader::new(io::Read::take(File::open(path)?, FILE_BYTES_MAX * 2));
+fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<Entry>> {
+    let mut reader = BufReader::new(io::Read::take(File::open(path)?, bytes_max * 2));
     let (mut entries, mut line) = (Vec::new(), Vec::new());
     while reader.read_until(b'\n', &mut line)? > 0 {
         if line.len() <= LINE_BYTES_MAX {
@@ -220,6 +226,8 @@ mod tests {
     use super::*;
     use std::time::{Duration, Instant};
 
+    const EVENTS: u32 = 10_000;
+
     fn note(diary: &Diary, text: &str) {
         diary.note(5, Weight::Info, "test", Some("db"), text.to_owned());
     }
@@ -231,7 +239,8 @@ mod tests {
     /// Waits until the thread has written so many lines.
     fn written(directory: &Path, lines: usize) {
         let until = Instant::now() + Duration::from_secs(10);
-        while read(&directory.join("events.jsonl")).unwrap_or_default().len() < lines {
+        let path = directory.join("events.jsonl");
+        while read(&path, 1 << 20).unwrap_or_default().len() < lines {
             assert!(Instant::now() < until, "the events reach the disk");
             thread::sleep(Duration::from_millis(2));
         }
@@ -240,12 +249,12 @@ mod tests {
     #[test]
     fn numbers_and_events_go_on_after_a_restart() {
         let directory = tempfile::tempdir().unwrap();
-        let diary = Diary::open(directory.path()).unwrap();
+        let diary = Diary::open(directory.path(), EVENTS).unwrap();
         note(&diary, "one");
         note(&diary, "two");
         written(directory.path(), 2);
         drop(diary);
-        let diary = Diary::open(directory.path()).unwrap();
+        let diary = Diary::open(directory.path(), EVENTS).unwrap();
         note(&diary, "three");
         assert_eq!(texts(&diary), ["one", "two", "three"]);
         assert_eq!(diary.after(2, 9)[0].number, 3);
@@ -256,17 +265,17 @@ mod tests {
     fn a_torn_line_costs_one_event() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("events.jsonl");
-        let diary = Diary::open(directory.path()).unwrap();
+        let diary = Diary::open(directory.path(), EVENTS).unwrap();
         note(&diary, "whole");
         written(directory.path(), 1);
         drop(diary);
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"{\"number\":2,\"at_ms\":5,\"wei").unwrap();
-        let diary = Diary::open(directory.path()).unwrap();
+        let diary = Diary::open(directory.path(), EVENTS).unwrap();
         note(&diary, "after");
         written(directory.path(), 2);
         drop(diary);
-        assert_eq!(texts(&Diary::open(directory.path()).unwrap()), ["whole", "after"]);
+        assert_eq!(texts(&Diary::open(directory.path(), EVENTS).unwrap()), ["whole", "after"]);
     }
 
     #[test]
@@ -274,7 +283,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         // A directory in the place of the file can't be appended to.
         fs::create_dir(directory.path().join("events.jsonl")).unwrap();
-        let diary = Diary::open(directory.path()).unwrap();
+        let diary = Diary::open(directory.path(), EVENTS).unwrap();
         note(&diary, "kept");
         let until = Instant::now() + Duration::from_secs(10);
         while diary.lost() == 0 {
@@ -287,13 +296,14 @@ mod tests {
     #[test]
     fn files_stay_small() {
         let directory = tempfile::tempdir().unwrap();
-        let mut files = Files { directory: directory.path().to_path_buf(), open: None };
+        let bytes_max = 1 << 20;
+        let mut files = Files { directory: directory.path().to_path_buf(), bytes_max, open: None };
         let line = vec![b'x'; 64 << 10];
         for _ in 0..80 {
             files.append(&line).unwrap();
         }
         for path in [files.newer(), files.older()] {
-            assert!(fs::metadata(path).unwrap().len() <= FILE_BYTES_MAX + line.len() as u64);
+            assert!(fs::metadata(path).unwrap().len() <= bytes_max + line.len() as u64);
         }
     }
 }

@@ -108,7 +108,7 @@ pub(super) fn start(
     };
     let now = clock::now();
     let node = open_node(&view, boot, now)?;
-    let diary = Diary::open(&view.state_dir)
+    let diary = Diary::open(&view.state_dir, view.events_kept)
         .map_err(|cause| DaemonError::Diary { path: view.state_dir.clone(), cause })?;
     let address = |link: &crate::config::cluster::HeartbeatLink| PathAddress {
         bind: link.bind,
