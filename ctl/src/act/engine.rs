@@ -15,11 +15,15 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 /// Pause between attempts to reach the engine's socket.
 const RECONNECT: Duration = Duration::from_millis(100);
 /// The engine greets within this time.
 const GREETING: Duration = Duration::from_secs(5);
+/// Questions that are asked within the patience with an engine. They are counted, so that time in
+/// which this process was held up is not taken for silence.
+const QUESTIONS: u32 = 4;
 /// Commands that may wait for the connection task.
 const COMMANDS_MAX: usize = 64;
 
@@ -83,6 +87,8 @@ pub struct Link {
     pub suspend_max_ms: Option<u64>,
     /// Keeper of the in-sync mark.
     pub marks: MarkKeeper,
+    /// An engine that is asked and says nothing for so long counts as gone.
+    pub patience: Duration,
 }
 
 /// The daemon's end of the connection task.
@@ -148,13 +154,14 @@ async fn run(mut link: Link, mut commands: mpsc::Receiver<Wanted>, told: mpsc::S
                 }
             }
         }
-        // Whoever waits for the engine now waits in vain.
+        tokio::time::sleep(RECONNECT).await;
+        // Whoever waits for the engine now waits in vain; what was meant for the last one, and was
+        // decided before its end was heard of, is not for the next one.
         while let Ok(wanted) = commands.try_recv() {
             if !give_back(wanted, &told).await {
                 return;
             }
         }
-        tokio::time::sleep(RECONNECT).await;
     }
 }
 
@@ -185,6 +192,8 @@ struct Session<'a> {
     waiting: HashMap<u64, Waiter>,
     last_id: u64,
     start: Option<StartId>,
+    /// Questions in a row that nothing was heard after.
+    unanswered: u32,
     /// A kept mark is on its way to the engine: until it has answered, its own "no mark" is the
     /// state before.
     returning_mark: bool,
@@ -222,6 +231,7 @@ async fn serve(
         waiting: HashMap::new(),
         last_id: 0,
         start: None,
+        unanswered: 0,
         returning_mark: false,
     };
     let ended = session.talk(&mut lines, commands).await;
@@ -256,8 +266,14 @@ impl Session<'_> {
         };
         tokio::pin!(read);
         let mut reading = true;
+        let pause = self.link.patience / QUESTIONS;
+        let mut ask = interval_at(Instant::now() + pause, pause);
+        ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                // What a hung engine said last of its lease would hold for ever (R13). Lines that
+                // have come count before a silence does.
+                biased;
                 () = &mut read, if reading => reading = false,
                 line = lines_out.recv() => match line {
                     Some(line) => if !self.take(line).await { return Ended::Engine },
@@ -273,6 +289,14 @@ impl Session<'_> {
                     }
                     None => return Ended::Daemon,
                 },
+                _ = ask.tick() => {
+                    if self.unanswered == QUESTIONS {
+                        tracing::error!("the engine says nothing: it hangs");
+                        return Ended::Engine;
+                    }
+                    self.unanswered += 1;
+                    if !self.send(Verb::Status, Waiter::Nobody).await { return Ended::Engine }
+                }
             }
             if !reading && lines_out.is_empty() {
                 return Ended::Engine;
@@ -286,11 +310,14 @@ impl Session<'_> {
         self.waiting.insert(self.last_id, waiter);
         let Ok(mut line) = serde_json::to_vec(&call) else { return false };
         line.push(b'\n');
-        self.writer.write_all(&line).await.is_ok()
+        // One that reads nothing hangs as well.
+        let written = tokio::time::timeout(self.link.patience, self.writer.write_all(&line));
+        matches!(written.await, Ok(Ok(())))
     }
 
     /// Takes one line of the engine. False when the session can't go on.
     async fn take(&mut self, line: Line) -> bool {
+        self.unanswered = 0;
         let mut step = None;
         match &line {
             Line::Status(status) => {

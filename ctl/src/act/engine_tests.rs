@@ -9,6 +9,8 @@ use std::path::Path;
 use tokio::net::UnixListener;
 
 const BOOT: BootId = BootId(7);
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(60);
 const MARK: InSyncMark = InSyncMark { generation: Generation(3), boot: BOOT };
 
 fn status(start: u128, mark: Option<InSyncMark>) -> Status {
@@ -98,7 +100,11 @@ fn connect(dir: &Path) -> (UnixListener, Daemon) {
     let socket = dir.join("engine.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     let marks = MarkKeeper::open(dir.join("mark"), BOOT);
-    let (engine, heard) = Engine::connect(Link { socket, suspend_max_ms: Some(60_000), marks });
+    connect_with(Link { socket, suspend_max_ms: Some(60_000), marks, patience: LONG }, listener)
+}
+
+fn connect_with(link: Link, listener: UnixListener) -> (UnixListener, Daemon) {
+    let (engine, heard) = Engine::connect(link);
     (listener, Daemon { engine, heard })
 }
 
@@ -130,6 +136,26 @@ fn a_step_is_carried_and_its_refusal_comes_back_with_its_id() {
         played.say(&Line::Reply { id: call.id, refused }).await;
         let Event::EngineDone { id, refused } = event(&mut daemon).await else { panic!("done") };
         assert_eq!((id, refused.as_deref()), (StepId(42), Some("not-primary")));
+    });
+}
+
+#[test]
+fn an_engine_that_hangs_counts_as_gone() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("engine.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let marks = MarkKeeper::open(dir.path().join("mark"), BOOT);
+        let patience = Duration::from_millis(400);
+        let link = Link { socket, suspend_max_ms: Some(60_000), marks, patience };
+        let (listener, mut daemon) = connect_with(link, listener);
+        let mut played = Played::accept(&listener).await;
+        for _ in 0..8 {
+            assert_eq!(played.call().await.verb, Verb::Status);
+            played.status(1, None).await;
+            assert!(matches!(event(&mut daemon).await, Event::Engine(_)), "it answers");
+        }
+        assert!(matches!(event(&mut daemon).await, Event::EngineGone));
     });
 }
 

@@ -137,7 +137,19 @@ impl Hand {
     /// # Errors
     /// The host is still there. Never in harmless mode, unless the notes can't be written.
     pub async fn carry_out(&self, action: FinalAction) -> Result<(), LastError> {
-        let steps = steps(action, Path::new(SYSTEMD).exists());
+        self.take_all(action, &steps(action, Path::new(SYSTEMD).exists())).await
+    }
+
+    /// Starts the host again at once, without an orderly end before: what is left here may answer
+    /// clients, and the peer does not wait (SAFETY R13).
+    ///
+    /// # Errors
+    /// See `carry_out`.
+    pub async fn reset(&self) -> Result<(), LastError> {
+        self.take_all(FinalAction::Reboot, &[Step::Kernel(Order::Reboot)]).await
+    }
+
+    async fn take_all(&self, action: FinalAction, steps: &[Step]) -> Result<(), LastError> {
         if steps.is_empty() {
             return Ok(());
         }
@@ -146,7 +158,7 @@ impl Hand {
             return steps.iter().try_for_each(|step| write_down(notes, action, step));
         }
         let mut refused = None;
-        for step in &steps {
+        for step in steps {
             if let Err(cause) = take(step).await {
                 tracing::error!(?step, %cause, "final action refused; next step");
                 refused = Some(LastError::Refused { what: format!("{step:?}"), cause });
@@ -227,5 +239,13 @@ mod tests {
         hand.carry_out(FinalAction::Panic).await.unwrap();
         let written = fs::read_to_string(&notes).unwrap();
         assert_eq!(written, "Panic: Kernel(Crash)\nPanic: Kernel(Reboot)\n");
+    }
+
+    #[tokio::test]
+    async fn a_reset_waits_for_no_orderly_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let notes = dir.path().join("final-actions");
+        Hand::new(Mode::Harmless, notes.clone()).reset().await.unwrap();
+        assert_eq!(fs::read_to_string(&notes).unwrap(), "Reboot: Kernel(Reboot)\n");
     }
 }

@@ -140,13 +140,16 @@ impl Daemon {
     /// Does something to the host.
     pub(super) fn end_host(&self, action: HostAction) {
         let (hand, ends) = (self.hand.clone(), self.ends.clone());
-        let action = match action {
+        let of_group = match action {
             HostAction::Shutdown => FinalAction::Shutdown,
-            HostAction::Reboot => FinalAction::Reboot,
+            HostAction::Reboot | HostAction::Reset => FinalAction::Reboot,
             HostAction::Panic => FinalAction::Panic,
         };
         tokio::spawn(async move {
-            let done: Result<(), LastError> = hand.carry_out(action).await;
+            let done: Result<(), LastError> = match action {
+                HostAction::Reset => hand.reset().await,
+                _ => hand.carry_out(of_group).await,
+            };
             if let Err(cause) = done {
                 let _ = ends.send(End::HostFailed { cause: cause.to_string() }).await;
             }

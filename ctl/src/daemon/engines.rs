@@ -10,6 +10,7 @@ use crate::decide::node::Event;
 use crate::decide::settings::GroupIndex;
 use lockstep_engine::units::{BootId, Span, Status, Tick, Version};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// One engine.
@@ -40,6 +41,8 @@ pub(super) fn open(
         let link = Link {
             socket: engine.config.admin.clone(),
             suspend_max_ms: view.times.suspend_max.map(Span::as_millis),
+            // Found out and fenced before a lease ends that was extended when it began to hang.
+            patience: Duration::from_nanos(view.times.lease.0 / 2),
             marks: MarkKeeper::open(view.run_dir.join(format!("mark-{id}")), boot),
         };
         let (connection, mut heard) = Engine::connect(link);

@@ -313,6 +313,7 @@ fn host_word(action: HostAction) -> &'static str {
     match action {
         HostAction::Shutdown => "shuts down",
         HostAction::Reboot => "reboots",
+        HostAction::Reset => "reboots at once",
         HostAction::Panic => "halts at once",
     }
 }

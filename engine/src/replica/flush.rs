@@ -256,11 +256,17 @@ impl Replica {
         self.flushes.remote_running.is_some()
     }
 
+    /// Another resync begins in the same session: what the target is flushing for the earlier one
+    /// says nothing of what this one will send (R16).
+    pub(super) fn disown_target_flush(&mut self) {
+        self.flushes.ops.retain(|op| op.who != FlushFor::SyncTarget);
+    }
+
     /// The session is gone: what the peer was flushing is not known. Clients' flushes are asked
     /// again in the next session, or need the peer no more; our own end without it.
     pub(super) fn void_remote_flushes(&mut self) {
         self.flushes.remote_running = None;
-        self.flushes.ops.retain(|op| !matches!(op.who, FlushFor::SyncTarget));
+        self.disown_target_flush();
         for op in &mut self.flushes.ops {
             if matches!(op.remote, Leg::Running | Leg::Wanted) {
                 let client = matches!(op.who, FlushFor::Client(_));

@@ -27,6 +27,7 @@ impl Replica {
         self.is_flushing_reconciled = false;
         let generation = self.record.map_or(self.meta.get().generation, |r| r.generation);
         self.disown_pieces();
+        self.disown_target_flush();
         let paused = self.sync_paused && kind != SyncKind::Reconcile;
         self.sync = Some(Sync { paused, ..Sync::new(kind, 0, self.now) });
         self.sync_sent = 0;

@@ -14,7 +14,9 @@ const DELETED: &str = " (deleted)";
 pub(super) async fn probe(executable: &Path, least: u32, deadline: Tick) -> Found {
     let shown = executable.display();
     let wanted = executable.to_owned();
-    match work::run("process", deadline, move || count(&wanted)).await {
+    // It may be on a disk that does not answer: looks that are stuck there must not pile up.
+    let key = format!("count {shown}");
+    match work::run_if_free("process", &key, deadline, move || count(&wanted)).await {
         Ok(found) if found >= least => Found::Fine,
         Ok(found) => Found::Wrong(format!("{found} processes run {shown}, not {least} or more")),
         Err(cause) => Found::NoAnswer(format!("processes of {shown}: {cause}")),

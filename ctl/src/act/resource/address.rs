@@ -36,7 +36,7 @@ pub(super) async fn start(
     let doing = format!("add {}", shown(spec));
     valid(spec).map_err(|cause| context.failure(&doing, cause, "check `prefix` and `address`"))?;
     let wanted = spec.clone();
-    let (cause, hint) = match work::run("address", deadline, move || bring_up(&wanted)).await {
+    let (cause, hint) = match alone(spec, deadline, move || bring_up(&wanted)).await {
         Ok(Ok(())) => {
             tell_neighbours(spec, deadline).await;
             return Ok(());
@@ -45,6 +45,16 @@ pub(super) async fn start(
         Err(cause) => (cause.to_string(), "see the log of the kernel".to_owned()),
     };
     Err(context.failure(&doing, cause, hint))
+}
+
+/// Runs what changes or announces the address after whatever was begun before has ended: a start
+/// that was given up is still in its thread, and would add the address after it was dropped.
+async fn alone<T: Send + 'static>(
+    spec: &AddressSpec,
+    deadline: Tick,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, work::Unfinished> {
+    work::run_alone("address", &format!("address {}", spec.address), deadline, work).await
 }
 
 /// Adds it unless it is there. The error: cause and hint.
@@ -96,7 +106,7 @@ async fn tell_neighbours(spec: &AddressSpec, deadline: Tick) {
             Some(link) if has(link, &wanted) => announce(link, wanted.address),
             _ => Ok(()),
         };
-        match work::run("address", deadline, telling).await {
+        match alone(spec, deadline, telling).await {
             Ok(Ok(())) => {}
             Ok(Err(cause)) => {
                 tracing::warn!(address = %spec.address, %cause, "neighbours are not told");
@@ -115,7 +125,7 @@ pub(super) async fn stop(
 ) -> Result<(), Failure> {
     let doing = format!("remove {}", shown(spec));
     let wanted = spec.clone();
-    let (cause, hint) = match work::run("address", deadline, move || take_down(&wanted)).await {
+    let (cause, hint) = match alone(spec, deadline, move || take_down(&wanted)).await {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(cause)) => refused(cause),
         Err(cause) => (cause.to_string(), "treat the address as being here".to_owned()),
@@ -228,6 +238,28 @@ mod tests {
         assert_eq!(place(&ours, &links("eth0", 24)), Place::OtherPrefix(24));
         assert_eq!(place(&ours, &links("eth1", 32)), Place::Other("eth1".to_owned()));
         assert_eq!(place(&spec("10.0.0.8", 32), &links("eth0", 32)), Place::Nowhere);
+    }
+
+    #[tokio::test]
+    async fn a_start_that_was_given_up_does_not_end_after_the_address_was_dropped() {
+        let spec = spec("10.0.0.7", 32);
+        let soon = |ms| clock::now().after(Span::millis(ms));
+        let (free, stuck) = std::sync::mpsc::channel::<()>();
+        let (done, ends) = std::sync::mpsc::channel();
+        let (added, dropped) = (done.clone(), done);
+        let adding = alone(&spec, soon(5_000), move || {
+            stuck.recv().unwrap();
+            added.send("added").unwrap();
+        });
+        // The effect is dropped, as a kill drops what runs.
+        assert!(tokio::time::timeout(clock::until(soon(20)), adding).await.is_err());
+        let dropping = move || dropped.send("dropped").unwrap();
+        let (dropping, ()) = tokio::join!(alone(&spec, soon(5_000), dropping), async {
+            tokio::time::sleep(clock::until(soon(50))).await;
+            free.send(()).unwrap();
+        });
+        dropping.unwrap();
+        assert_eq!(ends.iter().collect::<Vec<_>>(), ["added", "dropped"]);
     }
 
     #[test]

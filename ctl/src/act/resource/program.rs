@@ -103,8 +103,14 @@ pub async fn run(
     deadline: Tick,
 ) -> Result<Outcome, Failure> {
     let doing = format!("{verb} {}", command.program.display());
-    usable(&command.program).map_err(|(cause, hint)| context.failure(&doing, cause, hint))?;
     let cage = Cage::of(context).part(verb);
+    // It may be on the very disk that waits for a decision of this daemon: the loop must not wait
+    // for that disk, and stuck looks must not pile up.
+    let (program, key) = (command.program.clone(), format!("look at {}", cage.mark()));
+    work::run_alone("program", &key, deadline, move || usable(&program))
+        .await
+        .unwrap_or_else(|late| Err((late.to_string(), "does its disk answer?".to_owned())))
+        .map_err(|(cause, hint)| context.failure(&doing, cause, hint))?;
     // A monitor and an order may look at the same time; neither may end the other's program.
     let _alone = work::claim(cage.mark(), deadline)
         .await
@@ -263,4 +269,31 @@ fn one_line(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let last = &lines[lines.len().saturating_sub(4)..];
     last.join(" / ").chars().filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_look_at_a_program_that_is_stuck_ends_at_the_deadline() {
+        let dir = tempfile::tempdir().unwrap();
+        let context = Context {
+            node: "a".to_owned(),
+            group: "g".to_owned(),
+            resource: "stuck".to_owned(),
+            event: "start".to_owned(),
+            runtime_dir: dir.path().to_owned(),
+            state_dir: dir.path().to_owned(),
+        };
+        let command = Command { program: "/bin/true".into(), args: Vec::new() };
+        let soon = |ms| clock::now().after(Span::millis(ms));
+        let cage = Cage::of(&context).part("start");
+        let key = format!("look at {}", cage.mark());
+        let stuck = work::claim(&key, soon(0)).await.unwrap();
+        let late = run(&command, "start", Rest::Dies, &context, soon(50)).await.unwrap_err();
+        assert!(late.hint.contains("does its disk answer"), "{late}");
+        drop(stuck);
+        assert!(run(&command, "start", Rest::Dies, &context, soon(10_000)).await.unwrap().good());
+    }
 }

@@ -255,6 +255,8 @@ impl Decider {
 
     /// An operator starts here what was released here: the stored stop is closed, unsent.
     fn withdraw_release(&mut self) {
+        // Stored or not, the peer may have been told, and act on it late: nobody serves this one.
+        self.inherited = self.released.or(self.inherited);
         self.announce(None);
         if let Some(open) = self.open.as_mut().filter(|open| open.held) {
             open.held = false;

@@ -74,10 +74,11 @@ impl Node {
         }
     }
 
-    /// Something here may still answer clients of a lost lease.
+    /// Something here may still answer clients of a lost lease, and the peer waits no longer than
+    /// for the fence: an orderly end would come too late (R13).
     pub(super) fn condemn(&mut self, now: Tick) {
         self.doomed = true;
-        self.tell_host(HostAction::Reboot, now);
+        self.tell_host(HostAction::Reset, now);
     }
 
     fn tell_host(&mut self, action: HostAction, now: Tick) {

@@ -134,6 +134,8 @@ pub enum HostAction {
     Shutdown,
     /// Reboot.
     Reboot,
+    /// Start again at once: nothing is stopped first, nothing is waited for.
+    Reset,
     /// Halt at once, without syncing anything.
     Panic,
 }

@@ -288,7 +288,9 @@ impl Node {
         };
         if memory != self.remembered {
             self.remembered = memory.clone();
-            self.steps.push_back(Step::Remember(memory));
+            // Before all that was decided with it: no answer tells of what is not stored.
+            self.steps.retain(|step| !matches!(step, Step::Remember(_)));
+            self.steps.push_front(Step::Remember(memory));
         }
     }
 

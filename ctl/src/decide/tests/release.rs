@@ -93,3 +93,27 @@ pub fn an_owner_whose_copy_spoiled_at_rest_stores_a_stop_before_it_releases() {
     assert_eq!(world.answer(takeover), Some(Ok(())));
     assert_eq!(world.role(B), Role::Primary);
 }
+
+#[test]
+pub fn a_release_that_is_withdrawn_is_served_under_another_version() {
+    let mut world = World::serving(A);
+    let node = world.node(A);
+    node.refuse_attempt = Some("metadata-failed");
+    node.engine.need = Some(Need::HandOver);
+    node.engine.disk = DiskState::Failed;
+    world.run(500);
+    let version = world.stored().version;
+    assert_eq!(world.decider(A).view().released, Some(version));
+    assert!(world.node(A).engine.attempts.is_empty(), "nothing can be stored");
+    // The device works again, and the regions of its intent are not compared yet.
+    let node = world.node(A);
+    node.refuse_attempt = None;
+    node.engine.need = None;
+    node.engine.disk = DiskState::Consistent;
+    node.engine.reconcile_pending = true;
+    world.run(500);
+    world.ask(A, Verb::Start { without_peer: false });
+    world.run(3_000);
+    assert_eq!(world.role(A), Role::Primary);
+    assert!(world.stored().version > version, "B may act on what it was told of this one");
+}

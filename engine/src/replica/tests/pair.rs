@@ -43,6 +43,8 @@ pub struct Speeds {
     pub disk: u64,
     /// Time of a transfer that finds its disk idle, on top.
     pub disk_delay: Span,
+    /// Time that a flush takes on top of that.
+    pub flush_delay: Span,
     /// Bytes a second of each direction of the link.
     pub link: u64,
     /// One way.
@@ -52,7 +54,8 @@ pub struct Speeds {
 impl Default for Speeds {
     fn default() -> Speeds {
         let (disk_delay, link_delay) = (Span(500_000), Span(400_000));
-        Speeds { disk: 400 << 20, disk_delay, link: 1 << 30, link_delay }
+        let flush_delay = Span(0);
+        Speeds { disk: 400 << 20, disk_delay, flush_delay, link: 1 << 30, link_delay }
     }
 }
 
@@ -80,6 +83,8 @@ pub struct Pair {
     pub flying: HashMap<Kind, (usize, usize)>,
     /// Resync bytes that arrived, with the tick.
     pub synced: Vec<(Tick, u32)>,
+    /// Flushes of node b's disk: when each began and when it ends.
+    pub flushed: Vec<(Tick, Tick)>,
     queue: BTreeMap<(Tick, u64), What>,
     serial: u64,
     session: Option<Session>,
@@ -171,17 +176,27 @@ impl Pair {
             let mine = told_by_b == (node == NodeId::B);
             left(superblock(node, size), if mine { dirty.clone() } else { 0..0 })
         };
-        Pair::over([found(NodeId::A), found(NodeId::B)], set)
+        Pair::over([found(NodeId::A), found(NodeId::B)], Members::only(NodeId::A), set)
+    }
+
+    /// Both are members. The engine of node a was restarted, with intent open in `dirty`; node b
+    /// holds the mark.
+    pub fn restarted(size: u64, dirty: std::ops::Range<u64>, set: &Settings) -> Pair {
+        let mark = Some(InSyncMark { generation: GENERATION, boot: BootId(12) });
+        let a = left(superblock(NodeId::A, size), dirty);
+        let b = left(Superblock { mark, ..superblock(NodeId::B, size) }, 0..0);
+        Pair::over([a, b], Members::BOTH, set)
     }
 
     /// Node a serves alone and remembers a later life of node b's copy, which was set back to what
     /// it once was.
     pub fn set_back(size: u64, set: &Settings) -> Pair {
         let own = Superblock { life_heard: 9, ..superblock(NodeId::A, size) };
-        Pair::over([left(own, 0..0), left(superblock(NodeId::B, size), 0..0)], set)
+        let found = [left(own, 0..0), left(superblock(NodeId::B, size), 0..0)];
+        Pair::over(found, Members::only(NodeId::A), set)
     }
 
-    fn over(found: [Recovered; 2], set: &Settings) -> Pair {
+    fn over(found: [Recovered; 2], members: Members, set: &Settings) -> Pair {
         let sides = found.map(|found| {
             let node = found.superblock.node;
             let set = Settings { boot: BootId(10 + u128::from(node.to_byte())), ..set.clone() };
@@ -196,13 +211,14 @@ impl Pair {
             took: Vec::new(),
             flying: HashMap::new(),
             synced: Vec::new(),
+            flushed: Vec::new(),
             queue: BTreeMap::new(),
             serial: 0,
             session: None,
             issued: HashMap::new(),
             turn: 0,
         };
-        let record = record(2, Members::only(NodeId::A));
+        let record = record(2, members);
         pair.tell(0, Event::Command { cmd: CmdId(1), what: Command::Promote { record } });
         pair.tell(1, Event::Command { cmd: CmdId(1), what: Command::Learn { record } });
         pair.run(Span::millis(50));
@@ -357,7 +373,14 @@ impl Pair {
             Action::DiskRead { op, at, .. } | Action::DiskWrite { op, at, .. } => {
                 self.disk_op(to, op, u64::from(at.len));
             }
-            Action::DiskZero { op, .. } | Action::DiskFlush { op } => self.disk_op(to, op, 4096),
+            Action::DiskZero { op, .. } => self.disk_op(to, op, 4096),
+            Action::DiskFlush { op } => {
+                let at = self.disk(to, 4096).after(self.speeds.flush_delay);
+                if to == 1 {
+                    self.flushed.push((self.now, at));
+                }
+                self.done(to, op, at);
+            }
             // The cluster partition is another device.
             Action::MetaWrite { op, .. } | Action::TailWrite { op, .. } => {
                 let at = self.now.after(self.speeds.disk_delay);

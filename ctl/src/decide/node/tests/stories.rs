@@ -1,8 +1,9 @@
 //! What a group does when nodes, engines, links, resources and operators do what they do.
 
 use super::world::*;
+use crate::decide::event::RequestId;
 use crate::decide::group::{self, Act, GroupVerb, Note as GroupNote, Part, State};
-use crate::decide::node::{ClusterVerb, Event, HostAction, Note, Refused, Verb};
+use crate::decide::node::{ClusterVerb, Event, HostAction, Note, Refused, Step, Verb};
 use crate::decide::settings::{FinalAction, ResourceIndex};
 use lockstep_engine::units::{DiskState, Need, NodeId};
 
@@ -136,7 +137,7 @@ fn a_kill_that_is_not_confirmed_in_time_reboots_the_host() {
     world.beats = false;
     world.reach = [false, true];
     world.run_until(20_000, |world| !world.hosts[0].up);
-    assert_eq!(world.host(A).host, [HostAction::Reboot]);
+    assert_eq!(world.host(A).host, [HostAction::Reset]);
     assert_ne!(world.state(B), State::Up, "before anybody else starts");
     world.run(5_000);
     assert_eq!(world.state(B), State::Up);
@@ -257,7 +258,7 @@ fn a_failed_disk_is_not_released_while_programs_may_live() {
     world.host(A).engine.disk = DiskState::Failed;
     // The world looks at each heartbeat.
     world.run_until(10_000, |world| !world.hosts[0].up);
-    assert_eq!((world.host(A).host.clone(), world.owner()), (vec![HostAction::Reboot], Some(A)));
+    assert_eq!((world.host(A).host.clone(), world.owner()), (vec![HostAction::Reset], Some(A)));
     world.run(15_000);
     assert_eq!(world.state(B), State::Up);
 }
@@ -589,4 +590,21 @@ fn nothing_that_comes_for_a_forgotten_step_matters() {
     world.host(A).inbox.push_back(Event::Resource { group: G, id, outcome });
     world.run(1_000);
     assert_eq!(world.state(A), State::Up);
+}
+
+#[test]
+fn what_an_operator_wants_is_stored_before_the_answer() {
+    let mut world = up();
+    let now = world.now();
+    let request = RequestId(9_000);
+    let verb = Verb::Cluster(ClusterVerb::Suspend);
+    let node = world.host(A).node.as_mut().expect("daemon is up");
+    node.handle(Event::Operator { request, verb }, 0, now);
+    let mut steps = Vec::new();
+    while let Some(step) = node.poll_step() {
+        steps.push(step);
+    }
+    let place = |wanted: fn(&Step) -> bool| steps.iter().position(wanted).expect("a step");
+    let stored = place(|step| matches!(step, Step::Remember(_)));
+    assert!(stored < place(|step| matches!(step, Step::Reply { .. })));
 }
