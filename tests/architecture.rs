@@ -53,6 +53,7 @@ const HEADINGS: &[&str] = &[
     "Promises",
     "The two commands",
     "Two nodes of your own",
+    "A cluster in one file",
     "How to read `status`",
     "When something fails",
     "Limits we do not cross",

@@ -23,30 +23,7 @@ const EVENTS_KEPT: u32 = 10_000;
 /// The engine's file is wrong.
 pub fn view_of(config: &Config) -> Result<NodeView, EngineConfigError> {
     let engine = EngineConfig::load(&config.engine_config)?;
-    let group = Group {
-        settings: GroupSettings {
-            id: config.group.id,
-            name: config.group.name.clone(),
-            startup_auto: false,
-            failover_auto: config.auto_takeover,
-            failback_auto: false,
-            nodes: [NodeId::A, NodeId::B],
-            volumes: vec![config.volume.id],
-            resources: vec![ResourceSettings {
-                name: config.volume.name.clone(),
-                kind: ResourceKind::Mirror(config.volume.id),
-                after: Vec::new(),
-                start_timeout: MIRROR_TIMEOUT,
-                stop_timeout: MIRROR_TIMEOUT,
-                start_retries: 0,
-                failovers_max: 0,
-                start_failed: FinalAction::None,
-                stop_failed: FinalAction::None,
-            }],
-        },
-        specs: vec![Spec::Mirror(config.volume.id)],
-        implicit: true,
-    };
+    let group = group_of(config);
     let link = HeartbeatLink {
         name: "heartbeat".to_owned(),
         priority: 1,
@@ -91,4 +68,32 @@ pub fn view_of(config: &Config) -> Result<NodeView, EngineConfigError> {
         events_kept: EVENTS_KEPT,
         lab_boot_id: config.lab_boot_id,
     })
+}
+
+/// One group of one mirror, which starts when an operator says so.
+fn group_of(config: &Config) -> Group {
+    Group {
+        settings: GroupSettings {
+            id: config.group.id,
+            name: config.group.name.clone(),
+            startup_auto: false,
+            failover_auto: config.auto_takeover,
+            failback_auto: false,
+            nodes: [NodeId::A, NodeId::B],
+            volumes: vec![config.volume.id],
+            resources: vec![ResourceSettings {
+                name: config.volume.name.clone(),
+                kind: ResourceKind::Mirror(config.volume.id),
+                after: Vec::new(),
+                start_timeout: MIRROR_TIMEOUT,
+                stop_timeout: MIRROR_TIMEOUT,
+                start_retries: 0,
+                failovers_max: 0,
+                start_failed: FinalAction::None,
+                stop_failed: FinalAction::None,
+            }],
+        },
+        specs: vec![Spec::Mirror(config.volume.id)],
+        implicit: true,
+    }
 }
