@@ -17,7 +17,7 @@ use crate::format::recover::fresh;
 use crate::format::superblock::{Superblock, choose};
 use crate::format::tail::Tail;
 use crate::limits::{ATTEMPTS_MAX, DATA_TAIL_BYTES, HISTORY_MAX, VOLUME_BYTES_MAX};
-use crate::units::{BLOCK_BYTES, BootId, DiskState, Generation, PAGE_BYTES, Page, PairTag};
+use crate::units::{BLOCK_BYTES, BootId, DiskState, Generation, PAGE_BYTES, Page, PairTag, VolumeId};
 use std::path::{Path, PathBuf};
 
 /// What an operator allows `format` to do.
@@ -105,10 +105,29 @@ fn check_cluster(cluster: &Device, permission: Permission) -> Result<(), FormatE
     if let Ok((found, _)) = choose([first.as_ref(), second.as_ref()]) {
         return Err(FormatError::Formatted { path: path(), volume: found.volume });
     }
+    // The data partition of a node, when the two were exchanged.
+    let end = cluster.size().saturating_sub(DATA_TAIL_BYTES) / BLOCK_BYTES * BLOCK_BYTES;
+    if let Some(volume) = tail_of(cluster, end)? {
+        return Err(FormatError::Tail { path: path(), volume });
+    }
     match content::look(cluster)? {
         Some(content) => Err(FormatError::ClusterInUse { path: path(), content }),
         None => Ok(()),
     }
+}
+
+/// The volume whose tail begins at that offset; `None` without one.
+fn tail_of(device: &Device, offset: u64) -> Result<Option<VolumeId>, DeviceError> {
+    for slot in [0u8, 1] {
+        let at = Tail::slot_offset(offset, slot);
+        if at + BLOCK_BYTES > device.size() {
+            continue;
+        }
+        if let Ok(tail) = Tail::decode(&device.read_at(at)?, slot) {
+            return Ok(Some(tail.volume));
+        }
+    }
+    Ok(None)
 }
 
 fn check_data(data: &Device, size: u64, permission: Permission) -> Result<(), FormatError> {
@@ -117,11 +136,13 @@ fn check_data(data: &Device, size: u64, permission: Permission) -> Result<(), Fo
     }
     let path = || data.path().to_path_buf();
     if !permission.force {
-        for slot in [0u8, 1] {
-            let page = data.read_at(Tail::slot_offset(size, slot))?;
-            if let Ok(tail) = Tail::decode(&page, slot) {
-                return Err(FormatError::Tail { path: path(), volume: tail.volume });
-            }
+        if let Some(volume) = tail_of(data, size)? {
+            return Err(FormatError::Tail { path: path(), volume });
+        }
+        // The cluster partition of a node, when the two were exchanged.
+        let [first, second] = SUPERBLOCK_PAGES.map(|page| data.read_page(page).ok());
+        if let Ok((found, _)) = choose([first.as_ref(), second.as_ref()]) {
+            return Err(FormatError::Formatted { path: path(), volume: found.volume });
         }
     }
     let content = content::look(data)?;

@@ -9,10 +9,13 @@ use crate::status::render::render;
 use crate::status::words::bytes;
 use crate::status::{Colour, Report};
 use lockstep_engine::units::{BLOCK_BYTES, Mirror, Role};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest wait for an answer that the daemon gives by itself, without anybody else.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// A comparison that was not seen to run within this has ended.
+const UNSEEN_MAX: Duration = Duration::from_secs(2);
 
 /// Runs one verb.
 pub fn run(to: To<'_>, timeout: Option<u64>, verb: &MirrorVerb) -> Exit {
@@ -179,10 +182,12 @@ fn resync(to: To<'_>, timeout: Option<Duration>) -> Result<Exit, CallError> {
 fn verify(to: To<'_>, timeout: Option<Duration>) -> Result<Exit, CallError> {
     client::call(to, Verb::Verify { start: true }, timeout.or(Some(ANSWER)), |_| {})?;
     let mut waiting = Waiting::new();
+    let (began, mut seen) = (Instant::now(), false);
     let found = client::watch(to, timeout, |report| {
         let status = report.engine.as_ref()?.status.as_ref()?;
         match status.verify_done_blocks {
             Some(done) => {
+                seen = true;
                 waiting.show(&format!(
                     "compared {}, {} blocks differ",
                     bytes(done.saturating_mul(BLOCK_BYTES)),
@@ -190,7 +195,9 @@ fn verify(to: To<'_>, timeout: Option<Duration>) -> Result<Exit, CallError> {
                 ));
                 None
             }
-            // A comparison that was too short to be seen has ended as well.
+            // What stands there from before it began is no result of it; a comparison that was too
+            // short to be seen has ended as well.
+            None if !seen && began.elapsed() < UNSEEN_MAX => None,
             None => Some(status.verify_mismatches),
         }
     })?;

@@ -34,10 +34,11 @@ use std::path::Path;
 pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
     // Before any work is done: a key that is missing must not wait for a recovery.
     let key = read_key(&config.link.key_file).map_err(StartError::Key)?;
+    // Before stop signals are kept for the loop: a wait for another engine must end by one.
+    let (data, meta) = open_devices(config)?;
     // Before any thread exists: both are inherited.
     let signals = sys::stop_signals().map_err(|error| StartError::Signals { error })?;
     privileges::take(config.limits.lock_memory);
-    let (data, meta) = open_devices(config)?;
     let recovered = recovery::recover(config, &data, &meta)?;
     let sb = recovered.superblock.clone();
     let mut hub = open_hub()?;

@@ -41,6 +41,9 @@ impl Node {
         let refused = match verb {
             Verb::Cluster(verb) => self.would_cluster(verb, now, &mut steps),
             Verb::Group(group, verb) => self.would_group(group, verb, now, &mut steps),
+            Verb::Mirror(group, event::Verb::Takeover) if self.runs_here(group) => {
+                Err(Refused::Group(group::Refused::AlreadyUp))
+            }
             Verb::Mirror(group, verb) => match group_verb(verb) {
                 Some(verb) => self.would_group(group, verb, now, &mut steps),
                 None => self.would_mirror(group, verb, &mut steps),

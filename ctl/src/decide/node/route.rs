@@ -109,10 +109,14 @@ impl Node {
         wall_ms: u64,
         now: Tick,
     ) {
+        let online = self.runs_here(group);
+        if verb == event::Verb::Takeover && online {
+            // The group's word for it would pass the group on.
+            return self.reply(request, Err(Refused::Group(group::Refused::AlreadyUp)));
+        }
         if let Some(verb) = group_verb(verb) {
             return self.tell_group(group.0, group::Event::Operator { request, verb }, now);
         }
-        let online = self.parts[group.0].group.state().is_online();
         if online && verb != event::Verb::ForcePromote {
             return self.reply(request, Err(Refused::GroupRuns));
         }
@@ -120,6 +124,11 @@ impl Node {
             self.tell_group(group.0, group::Event::Order(Order::Want), now);
         }
         self.ask_arbitration(group.0, verb, Asker::Operator(request), wall_ms, now);
+    }
+
+    /// Whether a group is online here.
+    pub(super) fn runs_here(&self, group: GroupIndex) -> bool {
+        self.parts.get(group.0).is_some_and(|part| part.group.state().is_online())
     }
 
     fn ask_arbitration(
