@@ -185,6 +185,7 @@ fn open_node(view: &NodeView, boot: BootId, now: Tick) -> Result<Node, DaemonErr
         monitors: view.monitors.iter().map(|monitor| monitor.settings.clone()).collect(),
         observe_only: view.observe_only,
         memory: read_memory(&memory_path(view)),
+        kept: Vec::new(),
     };
     Ok(Node::new(settings, now))
 }

@@ -419,7 +419,10 @@ impl Replica {
         if peer_member && (overdue || self.stage == (Stage::Blocked { shrink: true })) {
             return Some(Need::Shrink);
         }
-        (self.stage == Stage::Growing(super::state::Grow::Recording)).then_some(Need::Grow)
+        // R13: a member that answers no pings, as a takeover of its own is not closed, gives no lease.
+        let leased = self.now < self.lease_until;
+        let ready = self.stage == Stage::Growing(super::state::Grow::Recording);
+        (ready && leased).then_some(Need::Grow)
     }
 
     /// Whether clients wait for a decision.
