@@ -130,15 +130,17 @@ pub fn a_takeover_waits_until_an_engine_that_nobody_fenced_has_no_lease() {
     assert_eq!(world.stored().version, version, "{} ms", world.ms - answered);
     world.run(1_500);
     assert_eq!(world.role(B), Role::Primary);
-    // With an engine that serves on the link nobody takes over at all.
+    // An engine that serves on the link is waited for: silence ends its lease.
     let mut world = World::serving(A);
     world.beats = false;
     let version = world.stored().version;
     let beat = PeerBeat { released: Some(version), ..world.decider(A).beat() };
     world.node(B).inbox.push_back(Event::Heartbeat(beat));
     world.ask(B, Verb::Takeover);
-    world.run(20_000);
+    world.run(3_500);
     assert_eq!((world.stored().version, world.role(A)), (version, Role::Primary));
+    world.run(3_000);
+    assert_eq!((world.role(A), world.role(B)), (Role::Secondary, Role::Primary));
 }
 
 #[test]

@@ -677,7 +677,8 @@ impl World {
         let around = self.node(node).around_of(G, self.now()).expect("a group");
         let view = self.node(node).decider(G).expect("a group").view();
         assert_eq!(around.owner, Some(node), "{around:?}");
-        let over = view.lease_until.is_some_and(|until| until <= self.now());
+        let kept = self.hosts[slot(node)].kept;
+        let over = view.lease_until.is_some_and(|until| Some(until).max(kept) <= Some(self.now()));
         let over = over && self.ms > self.hosts[slot(node)].daemon_at + 1_000;
         assert!(around.alone || !(around.fenced || over), "no lease: {view:?}");
     }
