@@ -89,9 +89,9 @@ pub struct Decider {
     moved_away: Option<Version>,
     /// This node does not promote at that version without an operator.
     given_up: Option<Version>,
-    /// A version that may have been released with nothing stored about it: by this decider, or, as
-    /// the arbiter's when this one began unless its engine was serving then, by an earlier one.
-    /// Nothing is promoted under it.
+    /// A version that may have been released with nothing stored about it: by this decider; or, as
+    /// the arbiter's when this one began unless its engine was serving then, by an earlier
+    /// one. Nothing is promoted under it.
     maybe_released: Option<Version>,
     /// The release of that version is this decider's own, for want of an engine: it may think again.
     unheard: Option<Version>,
