@@ -93,7 +93,7 @@ pub struct Decider {
     /// the arbiter's when this one began unless its engine was serving then, by an earlier
     /// one. Nothing is promoted under it.
     maybe_released: Option<Version>,
-    /// The release of that version is this decider's own, for want of an engine: it may think again.
+    /// The release of that version is this decider's own, for want of an engine: it may be undone.
     unheard: Option<Version>,
     answering: bool,
     fenced: bool,
