@@ -108,6 +108,23 @@ fn a_formatted_pair_is_not_formatted_again_by_mistake() {
 }
 
 #[test]
+fn a_formatted_pair_with_its_partitions_exchanged_is_refused() {
+    let mut lab = Lab::new();
+    lab.resize("cluster", DATA);
+    lab.format(NONE).expect("formatted");
+    let config = &mut lab.config;
+    std::mem::swap(&mut config.data, &mut config.cluster_partition);
+    let (error, text) = lab.refused(NONE);
+    assert!(matches!(error, FormatError::Tail { .. } | FormatError::Formatted { .. }), "{text}");
+    // Each of the two marks is enough.
+    let (pages, end) = ([0; 8192], DATA - (1 << 20));
+    lab.patch("data", end, &[0; 1 << 20]);
+    assert!(matches!(lab.refused(NONE).0, FormatError::Formatted { .. }));
+    lab.patch("cluster", 0, &pages);
+    lab.format(NONE).expect("nothing is left that says whose they are");
+}
+
+#[test]
 fn partitions_that_are_too_small_are_refused_with_numbers() {
     let lab = Lab::new();
     lab.resize("cluster", 4096 * 20);

@@ -7,6 +7,7 @@ pub mod control;
 mod effects;
 mod engines;
 mod heartbeats;
+mod lease;
 mod legacy;
 mod notes;
 mod operators;
@@ -80,6 +81,7 @@ pub struct Daemon {
     node: Node,
     slots: Vec<Slot>,
     stores: Vec<Store>,
+    leases: lease::LeaseKeeper,
     exchange: Exchange,
     paths: Paths,
     /// What is late or silent has been told.

@@ -17,7 +17,9 @@ use crate::format::recover::fresh;
 use crate::format::superblock::{Superblock, choose};
 use crate::format::tail::Tail;
 use crate::limits::{ATTEMPTS_MAX, DATA_TAIL_BYTES, HISTORY_MAX, VOLUME_BYTES_MAX};
-use crate::units::{BLOCK_BYTES, BootId, DiskState, Generation, PAGE_BYTES, Page, PairTag, VolumeId};
+use crate::units::{
+    BLOCK_BYTES, BootId, DiskState, Generation, PAGE_BYTES, Page, PairTag, VolumeId,
+};
 use std::path::{Path, PathBuf};
 
 /// What an operator allows `format` to do.

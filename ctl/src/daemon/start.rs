@@ -3,6 +3,7 @@
 use super::effects::Effects;
 use super::engines::{self, Slot};
 use super::heartbeats::Late;
+use super::lease::{self, LeaseKeeper};
 use super::operators::ListenError;
 use super::{Daemon, End, Store};
 use crate::act::arbiter::Arbiter;
@@ -134,6 +135,7 @@ pub(super) fn start(
         node,
         slots,
         stores,
+        leases: LeaseKeeper::open(&view, boot),
         exchange,
         paths: Paths::open(&addresses),
         late: Late::new(addresses.len()),
@@ -186,6 +188,7 @@ fn open_node(view: &NodeView, boot: BootId, now: Tick) -> Result<Node, DaemonErr
         monitors: view.monitors.iter().map(|monitor| monitor.settings.clone()).collect(),
         observe_only: view.observe_only,
         memory: read_memory(&memory_path(view)),
+        kept: lease::read(view, boot, now),
     };
     Ok(Node::new(settings, now))
 }

@@ -19,6 +19,7 @@ impl Daemon {
         while let Some(step) = self.node.poll_step() {
             self.carry_out(step);
         }
+        self.keep_leases();
         self.announce();
     }
 

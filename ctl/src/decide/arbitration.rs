@@ -38,6 +38,8 @@ pub const PROBE_EVERY: Span = Span::millis(10_000);
 pub const GIVE_UP: Span = Span::millis(10_000);
 /// Longest wait between two tries of what was refused.
 pub const BACKOFF_MAX: Span = Span::millis(60_000);
+/// A decider without a group gives the volume up when its engine has been away for this long.
+pub const ENGINE_PATIENCE: Span = Span::millis(10_000);
 /// Steps of one request that may follow each other without an event.
 const TURNS_MAX: usize = 16;
 
@@ -87,9 +89,12 @@ pub struct Decider {
     moved_away: Option<Version>,
     /// This node does not promote at that version without an operator.
     given_up: Option<Version>,
-    /// The arbiter's version when this daemon began, unless its engine was serving then: an earlier
-    /// daemon may have released it, with an engine that could not store the promise.
-    inherited: Option<Version>,
+    /// A version that may have been released with nothing stored about it: by this decider; or, as
+    /// the arbiter's when this one began unless its engine was serving then, by an earlier
+    /// one. Nothing is promoted under it.
+    maybe_released: Option<Version>,
+    /// The release of that version is this decider's own, for want of an engine: it may be undone.
+    unheard: Option<Version>,
     answering: bool,
     fenced: bool,
     noted: EvidenceView,
@@ -117,7 +122,7 @@ impl Decider {
             wall_ms: 0,
             wake: None,
             arbiter: Arbiter::default(),
-            engine: EngineSide::default(),
+            engine: EngineSide { away_since: now, ..EngineSide::default() },
             peer,
             open: None,
             op: None,
@@ -126,7 +131,8 @@ impl Decider {
             released: None,
             moved_away: None,
             given_up: None,
-            inherited: None,
+            maybe_released: None,
+            unheard: None,
             answering: true,
             fenced: false,
             noted: EvidenceView::None,
@@ -197,6 +203,7 @@ impl Decider {
         self.needs(now);
         self.auto_takeover(now);
         self.release_what_cannot_serve(now);
+        self.release_without_engine(now);
         self.keep_silence(now);
         self.drive_open(now);
         self.read_if_due(now);

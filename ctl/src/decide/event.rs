@@ -83,6 +83,7 @@ pub enum Verb {
     Stop,
     /// Make this copy the truth, against the rules. The loss was shown and typed.
     ForcePromote,
-    /// Give up: the data here is not to be served; allow the peer to take over.
+    /// Give up: the data here is not to be served; allow the peer to take over. The only verb that
+    /// needs no engine.
     Release,
 }

@@ -419,7 +419,11 @@ impl Replica {
         if peer_member && (overdue || self.stage == (Stage::Blocked { shrink: true })) {
             return Some(Need::Shrink);
         }
-        (self.stage == Stage::Growing(super::state::Grow::Recording)).then_some(Need::Grow)
+        // R13: a member that answers no pings, as an attempt of its own is not closed, gives no
+        // lease: with it as a member nothing could be served.
+        let leased = self.now < self.lease_until;
+        let ready = self.stage == Stage::Growing(super::state::Grow::Recording);
+        (ready && leased).then_some(Need::Grow)
     }
 
     /// Whether clients wait for a decision.

@@ -151,8 +151,20 @@ impl World {
             return;
         }
         let released = (index(node.peer()), before.version);
-        if took_over(before, next, node) && !self.witness.releases.contains(&released) {
-            self.witness_takeover(node);
+        if took_over(before, next, node) {
+            if self.witness.releases.contains(&released) {
+                self.witness_released(node);
+            } else {
+                self.witness_takeover(node);
+            }
+        }
+    }
+
+    /// §1.2: what was released answers nobody.
+    fn witness_released(&mut self, node: NodeId) {
+        let peer = node.peer();
+        if self.serves(peer) {
+            self.judge.violate(format!("§1.2: node {peer} serves what it has released"));
         }
     }
 

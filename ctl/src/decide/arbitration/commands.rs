@@ -37,8 +37,9 @@ impl Decider {
         self.engine.received = now;
         let attempts = status.attempts.clone();
         self.engine.status = Some(status);
-        if self.inherited.is_some_and(|version| self.serves_at(version)) {
-            self.inherited = None; // What is released is not served.
+        let served = self.maybe_released.is_some_and(|version| self.serves_at(version));
+        if served && self.released.is_none() {
+            self.maybe_released = None; // What is released is not served.
         }
         if back || newer || stopped_serving {
             self.doubt();
@@ -49,6 +50,7 @@ impl Decider {
     pub(super) fn engine_gone(&mut self, now: Tick) {
         let Some(status) = self.engine.status.take() else { return };
         self.engine.calls.clear();
+        self.engine.away_since = now;
         self.engine.served = serves(status.role);
         self.engine.lease_until = status.lease_until.unwrap_or(Tick(0));
         self.engine.record = status.record;

@@ -1,9 +1,12 @@
 //! An owner that passes the group on, in order or not: move, stop, release.
-//! Always: the engine is secondary before the write is sent or the release is announced.
+//! Always: the engine is secondary before the write is sent; it is secondary or not there before a
+//! release is announced, and what was announced is never served at that version, nor by an engine
+//! that comes back.
 
-use super::attempt::Stored;
-use super::state::{Phase, Purpose};
-use super::{Decider, GIVE_UP};
+use super::attempt::{Open, Stored};
+use super::state::{Op, Phase, Purpose};
+use super::{Decider, ENGINE_PATIENCE, GIVE_UP};
+use crate::decide::event::Verb;
 use crate::decide::mutant::Mutant;
 use crate::decide::record::Record;
 use crate::decide::step::{EngineCommand, Refused, Waiting};
@@ -135,6 +138,9 @@ impl Decider {
                 };
                 self.claim = None;
                 self.given_up = Some(base.version);
+                let own = self.op.is_some_and(|op| op.request.is_none());
+                let away = self.engine.status.is_none();
+                self.unheard = Some(base.version).filter(|_| own && away);
                 self.announce(Some(base.version));
                 self.finish(Ok(()), now)
             }
@@ -142,8 +148,16 @@ impl Decider {
     }
 
     fn check_release(&mut self, now: Tick) -> bool {
+        let away = self.engine.status.is_none();
+        let give_up_at = self.op.map_or(now, |op| op.asked).after(GIVE_UP);
         let Some(record) = self.base() else {
-            return self.finish(Err(Refused::NoRecord), now);
+            if away && now < give_up_at {
+                self.wait(Waiting::Engine); // It tells of a record, or the arbiter does.
+                self.wake_at(give_up_at);
+                return false;
+            }
+            let why = if away { Refused::EngineAway } else { Refused::NoRecord };
+            return self.finish(Err(why), now);
         };
         if !self.owns(&record) {
             return self.finish(Err(Refused::NotPrimary), now);
@@ -154,14 +168,24 @@ impl Decider {
         if !record.has_both() {
             return self.finish(Err(Refused::NotInSync), now);
         }
+        let held = |open: &Open| open.held && open.expected == record.version;
+        if self.open.as_ref().is_some_and(held) {
+            // The engine has gone since it stored the stop.
+            return self.enter(if away { Phase::Demoted } else { Phase::Demote });
+        }
         if self.open.is_some() {
-            let at = self.op.map_or(now, |op| op.asked).after(GIVE_UP);
-            if now >= at {
+            if now >= give_up_at {
                 return self.finish(Err(Refused::ArbiterAway), now);
             }
             self.wait(Waiting::Arbiter);
-            self.wake_at(at);
+            self.wake_at(give_up_at);
             return false;
+        }
+        if away {
+            // Nothing can be stored. It need not be: this decider promotes nothing under what it
+            // has released, one that comes after it nothing under what it finds (`write_anew`),
+            // and an engine nothing by itself.
+            return self.enter(Phase::Demoted);
         }
         let author = self.author();
         match transition::give_up(&record, author) {
@@ -195,5 +219,32 @@ impl Decider {
             self.command(Purpose::Demote, EngineCommand::Demote, now);
         }
         false
+    }
+
+    /// Without a group that decides it: an owner whose engine stays away lets the peer have it, as
+    /// long as that is heard. When the engine is back first, whoever writes first has it.
+    pub(super) fn release_without_engine(&mut self, now: Tick) {
+        let idle = self.settings.auto_takeover && self.op.is_none() && self.open.is_none();
+        let Some(base) = self.base().filter(|base| idle && self.owns(base) && base.has_both())
+        else {
+            return;
+        };
+        if self.released == Some(base.version) {
+            let back = self.engine.is_quiet() && !self.engine.is_spoiled();
+            if self.unheard == self.released && back && self.is_confirmed(&base) {
+                self.write_anew(&base, now);
+            }
+            return;
+        }
+        let heard = now < self.peer.heard.after(self.times().heartbeat_timeout);
+        if self.engine.status.is_some() || !heard {
+            return;
+        }
+        let at = self.engine.away_since.after(ENGINE_PATIENCE);
+        if now < at {
+            return self.wake_at(at);
+        }
+        self.op = Some(Op::own(Verb::Release, now));
+        while self.op_turn(now) {}
     }
 }

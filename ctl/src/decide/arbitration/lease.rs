@@ -19,7 +19,8 @@ impl Decider {
         if !serving || Mutant::NoFastFence.on() {
             return;
         }
-        if self.fenced {
+        if self.fenced || self.released.is_some_and(|version| self.serves_at(version)) {
+            // What is released is not served: an engine that was given up as dead is not.
             return self.fence_engine(now);
         }
         let Some(until) = self.lease_until() else { return };
@@ -61,11 +62,25 @@ impl Decider {
         if self.is_alone() || grown || self.link_renews() {
             return None;
         }
+        Some(self.promised_until())
+    }
+
+    /// Until when the peer has promised to take nothing over, by all that was heard here. The link
+    /// may have renewed it since.
+    fn promised_until(&self) -> Tick {
         let link = match &self.engine.status {
             Some(status) => status.lease_until.unwrap_or(Tick(0)),
             None => self.engine.lease_until,
         };
-        Some(link.max(self.heartbeat_lease()))
+        link.max(self.heartbeat_lease())
+    }
+
+    /// What the next daemon of this boot has to know of it; `kept` is what the last one has left.
+    /// `None`: this node serves alone, or is not the owner.
+    pub fn lease_to_keep(&self, kept: Option<Tick>) -> Option<Tick> {
+        let Some(base) = self.base() else { return kept };
+        let needed = self.owns(&base) && !self.is_alone();
+        needed.then(|| self.promised_until().max(kept.unwrap_or(Tick(0))))
     }
 
     /// Whether the peer answers pings. The engine tells when its lease ends and when it has one

@@ -44,7 +44,7 @@ impl Decider {
             // An operator who forces does not wait, nor one who says that the peer serves nothing.
             self.finish(Err(Refused::Busy), now);
         }
-        if self.engine.status.is_none() {
+        if self.engine.status.is_none() && !matches!(verb, Verb::Release) {
             return self.reply(request, Err(Refused::EngineAway));
         }
         self.op = Some(Op { request: Some(request), ..Op::own(verb, now) });
@@ -98,7 +98,7 @@ impl Decider {
     /// One turn of the request under way; true when another may follow at once.
     pub(super) fn op_turn(&mut self, now: Tick) -> bool {
         let Some(op) = self.op else { return false };
-        if self.engine.status.is_none() {
+        if self.engine.status.is_none() && !matches!(op.verb, Verb::Release) {
             if op.phase == Phase::Swap {
                 return false; // Decided by what closes the attempt.
             }
@@ -256,7 +256,7 @@ impl Decider {
     /// An operator starts here what was released here: the stored stop is closed, unsent.
     fn withdraw_release(&mut self) {
         // Stored or not, the peer may have been told, and act on it late: nobody serves this one.
-        self.inherited = self.released.or(self.inherited);
+        self.maybe_released = self.released.or(self.maybe_released);
         self.announce(None);
         if let Some(open) = self.open.as_mut().filter(|open| open.held) {
             open.held = false;

@@ -86,7 +86,7 @@ impl Decider {
             return self.shrink_first(&base, inputs, now);
         }
         self.leaseless_since = None;
-        let unsure = base.has_both() && self.inherited == Some(base.version);
+        let unsure = base.has_both() && self.maybe_released == Some(base.version);
         if unsure && !Mutant::ResumeWhatWasReleased.on() {
             return self.write_anew(&base, now);
         }
@@ -101,7 +101,7 @@ impl Decider {
 
     /// A strongly consistent exchange showed this very record; or (R10) nobody else can win it and
     /// the engine has it on disk.
-    fn is_confirmed(&self, base: &Record) -> bool {
+    pub(super) fn is_confirmed(&self, base: &Record) -> bool {
         if self.arbiter.rolled_back {
             return false;
         }
@@ -139,12 +139,15 @@ impl Decider {
         })
     }
 
-    /// An earlier daemon may have released this version, and the peer may hear or act on it late.
+    /// This version may have been released, and the peer may hear of it or act on it late.
     /// The same record one version higher is one that nobody has released; whoever writes first on
     /// the old one decides.
-    fn write_anew(&mut self, base: &Record, now: Tick) {
+    pub(super) fn write_anew(&mut self, base: &Record, now: Tick) {
         if now < self.needs_at {
             return self.wake_at(self.needs_at);
+        }
+        if self.open.is_some() {
+            return;
         }
         let author = self.author();
         let next = transition::close(base, author);

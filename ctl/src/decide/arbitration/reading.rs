@@ -131,7 +131,7 @@ impl Decider {
         }
         let version = record.version;
         if self.arbiter.known.is_none() && !self.serves_at(version) {
-            self.inherited = Some(version);
+            self.maybe_released = Some(version);
         }
         self.arbiter.known = Some(record);
         if self.local.as_ref().is_some_and(|local| local.version <= version) {
@@ -165,6 +165,7 @@ impl Decider {
 
     pub(super) fn announce(&mut self, released: Option<Version>) {
         if self.released != released {
+            self.maybe_released = released.or(self.maybe_released);
             self.released = released;
             self.steps.push_back(Step::AnnounceRelease(released));
         }

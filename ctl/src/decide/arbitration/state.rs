@@ -60,6 +60,8 @@ pub(super) struct EngineSide {
     /// The engine that went away was serving, with link leases until then.
     pub served: bool,
     pub lease_until: Tick,
+    /// Since when it is away, if it is.
+    pub away_since: Tick,
     /// Last record of an engine that went away.
     pub record: Option<VolumeRecord>,
     /// Commands that were refused are repeated no earlier, with doubling waits.

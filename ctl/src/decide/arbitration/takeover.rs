@@ -78,6 +78,29 @@ impl Decider {
         last.after(times.lease).after(times.fence).after(times.margin)
     }
 
+    /// From when on a release may be acted on. Its group answers nothing any more; an engine that
+    /// the other daemon has lost, and not fenced, may: until it shows itself on the link as one
+    /// that serves nobody, or until the lease that this node's answers gave it is over (R13).
+    fn released_over_at(&self, now: Tick) -> Tick {
+        if Mutant::TakeoverBeforeLease.on() {
+            return now;
+        }
+        let times = self.times();
+        let last = match &self.engine.status {
+            Some(status) if status.link == LinkState::Up => {
+                if status.peer_role == Some(Role::Secondary) {
+                    return now;
+                }
+                now
+            }
+            Some(status) if status.silent && status.link == LinkState::Down => {
+                status.pong_sent.unwrap_or(Tick(0)).max(self.engine.seen)
+            }
+            _ => now,
+        };
+        last.after(times.lease).after(times.margin)
+    }
+
     /// Whether a takeover is between its preparation and its end.
     fn is_taking_over(&self) -> bool {
         let phase = self.op.filter(|op| matches!(op.verb, Verb::Takeover)).map(|op| op.phase);
@@ -171,8 +194,8 @@ impl Decider {
             return self.enter(Phase::Lease);
         }
         let released = self.has_released(&record);
-        let over_at = self.answers_over_at(now);
-        if !released && now < over_at {
+        let over_at = if released { self.released_over_at(now) } else { self.answers_over_at(now) };
+        if now < over_at {
             self.wait(Waiting::Lease);
             self.wake_at(over_at);
             return false;

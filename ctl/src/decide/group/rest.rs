@@ -74,15 +74,17 @@ impl Group {
 
     /// This node owns it and does not serve: after its host or its engine was restarted.
     fn rest_as_owner(&mut self, around: &Around, now: Tick) {
-        if around.part != Part::Takes || around.fenced {
-            return; // What is fenced serves again by itself, or is lost.
+        let away = around.engines == Engines::Away;
+        if around.part != Part::Takes || (around.fenced && !away) {
+            return; // What is fenced serves again by itself, or is lost; not without an engine.
         }
-        let since = self.idle_owner_since.unwrap_or(now);
+        let idle_since = if away { self.engines_away_since } else { self.idle_owner_since };
+        let since = idle_since.unwrap_or(now);
         let peer_able = around.both
             && around.peer_takes
             && around.peer.is_some_and(|peer| !peer.barred)
             && self.settings.failover_auto;
-        if around.engines == Engines::Away {
+        if away {
             let at = since.after(ENGINE_PATIENCE);
             if !peer_able || around.released {
                 return;

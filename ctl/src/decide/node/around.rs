@@ -1,6 +1,6 @@
 //! What one part has to know of the others, derived anew from their views whenever it is asked.
 
-use super::{ENGINE_BACK, Node, Part_, Volume};
+use super::{ENGINE_BACK, KeptLease, Node, Part_, Volume};
 use crate::decide::arbitration::{EvidenceView, View};
 use crate::decide::group::{Around, Engines, Part, State};
 use crate::decide::monitor::Context;
@@ -49,8 +49,13 @@ impl Node {
         let engines = part.engines(owns && !view.fenced, now);
         // Arbitration guards the lease of an engine that it has seen serve. While none does, as
         // it is away or not yet back, its clients are still there, and so are page caches.
-        let unguarded = engines != Engines::Serving && !owned.alone && owns;
-        let over = self.unguarded_until(&view).is_some_and(|until| until <= now);
+        // The last daemon may have left what the record would say.
+        let needed = match owned.version {
+            Some(_) => owns && !owned.alone,
+            None => part.kept.until.is_some(),
+        };
+        let unguarded = engines != Engines::Serving && needed;
+        let over = self.unguarded_until(part, &view).is_some_and(|until| until <= now);
         let peer = self.heard_peer(now);
         let listens = self.heartbeats_from.after(self.times.boot_grace());
         Around {
@@ -72,12 +77,18 @@ impl Node {
         }
     }
 
-    /// When the lease of an owner ends whose engine arbitration has not seen serve. A daemon that
-    /// has just started knows of no answer. It waits half of FENCE for the engine or for one: its
-    /// predecessor would have fenced at the end of the lease, so there is that much time if it was
-    /// away for less than the other half.
-    pub(super) fn unguarded_until(&self, view: &View) -> Option<Tick> {
-        let first = self.heartbeats_from.after(Span(self.times.fence.0 / 2));
+    /// When the lease of an owner ends whose engine arbitration has not seen serve. What the last
+    /// daemon has kept holds, and has no second chance: restarts don't lengthen it. An engine that
+    /// is there may still tell of a lease that the link has renewed since, within half of FENCE; so
+    /// may an engine or the peer where nothing was kept: the predecessor would have fenced at the
+    /// end of the lease, so there is that much time if it was away for less than the other half.
+    pub(super) fn unguarded_until(&self, part: &Part_, view: &View) -> Option<Tick> {
+        let heard = self.heartbeats_from.after(Span(self.times.fence.0 / 2));
+        let first = match part.kept {
+            KeptLease { until: Some(until), engine_listens: true } => until.max(heard),
+            KeptLease { until: Some(until), engine_listens: false } => until,
+            KeptLease { until: None, .. } => heard,
+        };
         view.lease_until.map(|until| until.max(first))
     }
 

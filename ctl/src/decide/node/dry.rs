@@ -4,7 +4,7 @@ use super::Node;
 use super::event::{ClusterVerb, Refused, Verb};
 use super::route::group_verb;
 use crate::decide::event;
-use crate::decide::group::{Act, Ending, GroupVerb, Power};
+use crate::decide::group::{self, Act, Ending, GroupVerb, Power};
 use crate::decide::settings::{GroupIndex, ResourceIndex};
 use lockstep_engine::units::{NodeId, Tick};
 use serde::Serialize;

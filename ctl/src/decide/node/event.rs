@@ -54,6 +54,16 @@ pub enum Verb {
     Monitor(MonitorIndex, MonitorVerb),
 }
 
+/// What the last daemon of this boot knew of a group's lease (R13), and whether anybody can know
+/// better. The default: nothing is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeptLease {
+    /// The peer's promise ended no earlier than this; `None`: none was needed, or nobody knows.
+    pub until: Option<Tick>,
+    /// The engine takes connections: it may still say that the link has renewed the lease.
+    pub engine_listens: bool,
+}
+
 /// What may be wanted of the cluster service on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -15,7 +15,8 @@ mod whatif;
 
 pub use dry::{Plan, PlanStep};
 pub use event::{
-    ClusterVerb, Event, HostAction, Memory, MonitorVerb, Note, PeerState, Refused, Step, Verb,
+    ClusterVerb, Event, HostAction, KeptLease, Memory, MonitorVerb, Note, PeerState, Refused, Step,
+    Verb,
 };
 pub use view::{GroupStatus, NodeView};
 pub use whatif::{Finding, Sentence};
@@ -59,6 +60,9 @@ pub struct Settings {
     pub observe_only: bool,
     /// What the last daemon remembered.
     pub memory: Memory,
+    /// Of each group, in the same order, what the last daemon of this boot knew of its lease; what
+    /// is not there is not known.
+    pub kept: Vec<KeptLease>,
 }
 
 /// Whom an answer of arbitration is for.
@@ -80,6 +84,7 @@ struct Part_ {
     asked: BTreeMap<RequestId, Asker>,
     /// A release that waits for the group to be fenced or down.
     held_release: Option<Version>,
+    kept: KeptLease,
     announced: Option<Version>,
 }
 
@@ -131,6 +136,7 @@ impl Node {
             let known = memory.groups.iter().find(|(group, _)| group == name);
             known.map(|(_, memory)| memory.clone()).unwrap_or_default()
         };
+        let mut kept = settings.kept.into_iter();
         let part = |(group, arbitration): (GroupSettings, arbitration::Settings)| {
             let arbitration = arbitration::Settings { auto_takeover: false, ..arbitration };
             let volumes = group.volumes.iter().map(|volume| Volume::new(*volume)).collect();
@@ -141,6 +147,7 @@ impl Node {
                 volumes,
                 asked: BTreeMap::new(),
                 held_release: None,
+                kept: kept.next().unwrap_or_default(),
                 announced: None,
             }
         };
@@ -201,6 +208,14 @@ impl Node {
             healthy: !self.doomed && !spoiled && self.leaving.is_none(),
             groups: self.parts.iter().map(|part| part.group.peer_group()).collect(),
         }
+    }
+
+    /// What the daemon has to keep for the next one of this boot: until when the peer has promised
+    /// not to take the group over, as far as is known; `None` when nothing has to be promised. It
+    /// may be kept late, since an older one only fences earlier.
+    pub fn lease_to_keep(&self, group: GroupIndex) -> Option<Tick> {
+        let part = self.parts.get(group.0)?;
+        part.decider.lease_to_keep(part.kept.until)
     }
 
     /// The arbitration of a group, for its view.
@@ -267,7 +282,7 @@ impl Node {
             let part = &self.parts[index];
             let online = part.group.state().is_online() || part.group.state() == State::Asking;
             let back = part.volumes.iter().filter_map(|volume| volume.back_at).min();
-            let lease = self.unguarded_until(&part.decider.view()).filter(|_| online);
+            let lease = self.unguarded_until(part, &part.decider.view()).filter(|_| online);
             for at in [back.map(|at| at.after(ENGINE_BACK)), lease].into_iter().flatten() {
                 if at > now {
                     self.wake_at(at);

@@ -566,6 +566,7 @@ impl World {
                 continue;
             }
             engine.link = if up { LinkState::Up } else { LinkState::Down };
+            engine.peer_role = up.then_some(roles[other]);
             engine.peer_disk = up.then_some(disks[other]);
             let record = engine.record;
             let both = record.is_some_and(|record| record.members == Members::BOTH);

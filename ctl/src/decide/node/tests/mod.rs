@@ -2,6 +2,7 @@
 
 mod chaos;
 mod dry;
+mod lease;
 mod monitors;
 mod several;
 mod stories;

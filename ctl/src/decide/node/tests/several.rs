@@ -44,6 +44,7 @@ fn node(groups: u64) -> Node {
         monitors: Vec::new(),
         observe_only: false,
         memory: Memory::default(),
+        kept: Vec::new(),
     };
     Node::new(settings, at(1_000))
 }

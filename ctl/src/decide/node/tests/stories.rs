@@ -1,7 +1,7 @@
 //! What a group does when nodes, engines, links, resources and operators do what they do.
 
 use super::world::*;
-use crate::decide::event::RequestId;
+use crate::decide::event::{self, RequestId};
 use crate::decide::group::{self, Act, GroupVerb, Note as GroupNote, Part, State};
 use crate::decide::node::{ClusterVerb, Event, HostAction, Note, Refused, Step, Verb};
 use crate::decide::settings::{FinalAction, ResourceIndex};
@@ -71,6 +71,17 @@ fn a_move_stops_in_reverse_then_passes_on_then_starts_there() {
     let back = world.ask_group(B, GroupVerb::Move);
     world.run(3_000);
     assert_eq!((world.answer(back), world.state(A)), (Some(Ok(())), State::Up));
+}
+
+#[test]
+fn a_takeover_where_the_group_runs_changes_nothing() {
+    let mut world = up();
+    let verb = Verb::Mirror(G, event::Verb::Takeover);
+    let request = world.ask(A, verb);
+    world.run(3_000);
+    let already = Err(Refused::Group(group::Refused::AlreadyUp));
+    assert_eq!(world.answer(request), Some(already));
+    assert_eq!((world.owner(), world.state(A)), (Some(A), State::Up));
 }
 
 /// Independent resources may go in either order: takes what was done at that place if it is one.

@@ -8,7 +8,9 @@ use crate::decide::arbitration;
 use crate::decide::event::{self, ReadResult, RequestId, StepId, SwapResult};
 use crate::decide::group::{Act, GroupVerb, Outcome, State};
 use crate::decide::monitor::Found;
-use crate::decide::node::{Event, HostAction, Memory, Node, Note, Refused, Settings, Step, Verb};
+use crate::decide::node::{
+    Event, HostAction, KeptLease, Memory, Node, Note, Refused, Settings, Step, Verb,
+};
 use crate::decide::record::Record;
 use crate::decide::settings::*;
 use crate::decide::step::{self, EngineCommand};
@@ -17,7 +19,7 @@ use crate::decide::tests::toy::{CLUSTER, GROUP, VOLUME, blank, learn, promote, s
 use lockstep_engine::limits::Times;
 use lockstep_engine::units::{
     BootId, DiskState, Epoch, Generation, InSyncMark, LinkState, Members, Mirror, Need, NodeId,
-    Nonce, Role, Span, StartId, Status, Version, VolumeRecord,
+    Nonce, Role, Span, StartId, Status, Tick, Version, VolumeRecord,
 };
 use std::collections::VecDeque;
 
@@ -61,6 +63,8 @@ pub struct Host {
     /// Per monitor, what it finds.
     pub found: Vec<Found>,
     pub memory: Memory,
+    /// What the daemon keeps of its lease, for the next one of the same boot.
+    pub kept: Option<Tick>,
     pub host: Vec<HostAction>,
     pub up: bool,
 }
@@ -143,6 +147,7 @@ impl World {
             fault: vec![Fault::None; group.resources.len()],
             found: vec![Found::Fine; monitors.len()],
             memory: Memory::default(),
+            kept: None,
             host: Vec::new(),
             up: true,
         };
@@ -270,6 +275,10 @@ impl World {
             monitors: self.monitors.clone(),
             observe_only: self.observe_only,
             memory: self.hosts[slot(node)].memory.clone(),
+            kept: vec![KeptLease {
+                until: self.hosts[slot(node)].kept,
+                engine_listens: self.hosts[slot(node)].engine_up,
+            }],
         };
         let (now, ms, daemon) = (at(self.ms), self.ms, self.starts);
         let this = self.host(node);
@@ -324,6 +333,7 @@ impl World {
         self.starts += 1;
         let boot = BootId(self.starts);
         self.host(node).engine.boot = boot;
+        self.host(node).kept = None;
         self.host(node).up = true;
         self.engine_starts(node);
         self.daemon_starts(node);
@@ -404,6 +414,10 @@ impl World {
                 while let Some(step) = self.host(node).node.as_mut().and_then(Node::poll_step) {
                     moved = true;
                     self.carry_out(node, step);
+                }
+                if let Some(it) = &self.host(node).node {
+                    let kept = it.lease_to_keep(G);
+                    self.host(node).kept = kept;
                 }
             }
             while !self.requests.is_empty() {
@@ -598,6 +612,7 @@ impl World {
                 continue;
             }
             engine.link = if up { LinkState::Up } else { LinkState::Down };
+            engine.peer_role = up.then_some(roles[other]);
             let record = engine.record;
             let both = record.is_some_and(|record| record.members == Members::BOTH);
             if up {
@@ -662,7 +677,8 @@ impl World {
         let around = self.node(node).around_of(G, self.now()).expect("a group");
         let view = self.node(node).decider(G).expect("a group").view();
         assert_eq!(around.owner, Some(node), "{around:?}");
-        let over = view.lease_until.is_some_and(|until| until <= self.now());
+        let kept = self.hosts[slot(node)].kept;
+        let over = view.lease_until.is_some_and(|until| Some(until).max(kept) <= Some(self.now()));
         let over = over && self.ms > self.hosts[slot(node)].daemon_at + 1_000;
         assert!(around.alone || !(around.fenced || over), "no lease: {view:?}");
     }
