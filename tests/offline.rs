@@ -117,9 +117,10 @@ fn a_formatted_pair_with_its_partitions_exchanged_is_refused() {
     let (error, text) = lab.refused(NONE);
     assert!(matches!(error, FormatError::Tail { .. } | FormatError::Formatted { .. }), "{text}");
     // Each of the two marks is enough.
-    let (pages, end) = ([0; 8192], DATA - (1 << 20));
+    let (pages, end) = ([0; 8192], (DATA - (1 << 20)) / 4096 * 4096);
     lab.patch("data", end, &[0; 1 << 20]);
-    assert!(matches!(lab.refused(NONE).0, FormatError::Formatted { .. }));
+    let (error, text) = lab.refused(NONE);
+    assert!(matches!(error, FormatError::Formatted { .. }), "{text}");
     lab.patch("cluster", 0, &pages);
     lab.format(NONE).expect("nothing is left that says whose they are");
 }

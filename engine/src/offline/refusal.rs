@@ -136,8 +136,8 @@ impl FormatError {
         match self {
             FormatError::Formatted { path, volume } => write!(
                 f,
-                "cluster partition {} already belongs to volume {volume}; nothing was written; \
-                 `--force` gives up what it knows about the data",
+                "{} already is a cluster partition of volume {volume}; nothing was written; check \
+                 `cluster_partition` and `data`, or `--force` to give up what it knows",
                 path.display()
             ),
             FormatError::ClusterInUse { path, content } => write!(
@@ -148,8 +148,8 @@ impl FormatError {
             ),
             FormatError::Tail { path, volume } => write!(
                 f,
-                "data partition {} belongs to volume {volume}; nothing was written; check `data`, \
-                 or `--force` to take it over",
+                "{} already is a data partition of volume {volume}; nothing was written; check \
+                 `data` and `cluster_partition`, or `--force` to take it over",
                 path.display()
             ),
             FormatError::DataInUse { path, content } => write!(
