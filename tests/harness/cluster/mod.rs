@@ -192,9 +192,11 @@ impl Cluster {
         self.nodes[A].must(&["mirror", "create", "--both-blank"]);
     }
 
-    /// Waits until the group is up on that node and it is safe to lose one.
+    /// Waits until the group is up on that node, may move, and it is safe to lose a node.
     pub fn settle(&self, node: usize) -> Duration {
-        self.wait(node, "the group to be up and safe", |report| is_up(report) && report.safe)
+        self.wait(node, "the group to be up and safe", |report| {
+            is_up(report) && report.safe && report.groups[0].may_move
+        })
     }
 
     /// The namespaces.
