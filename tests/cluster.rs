@@ -1,5 +1,5 @@
-//! A whole cluster from one `cluster.toml`: what its nodes do by themselves, what operators ask for,
-//! and what must never happen: a program on both nodes, an acknowledged write that is lost.
+//! A whole cluster from one `cluster.toml`: what its nodes do by themselves, what operators ask
+//! for, and what must never happen: a program on both nodes, an acknowledged write that is lost.
 //! Every story runs under a load that knows what each block may hold, and ends with both data files
 //! compared byte for byte. Times are printed. Needs root, for network namespaces.
 

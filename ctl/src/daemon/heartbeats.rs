@@ -52,8 +52,8 @@ impl Daemon {
         self.paths.send(&packet);
     }
 
-    /// Puts into the heartbeats what the node says of itself. What is new is told at once: a wish of
-    /// an operator must be known on the other node before the record that follows from it is.
+    /// Puts into the heartbeats what the node says of itself. What is new is told at once: a wish
+    /// of an operator must be known on the other node before the record that follows from it is.
     pub(super) fn announce(&mut self) {
         let announced = self.node.announce();
         for (index, group) in announced.groups.iter().enumerate() {

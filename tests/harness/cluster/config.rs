@@ -77,7 +77,8 @@ fn resources(out: &mut String, root: &Path) {
         ));
     }
     add(&format!(
-        "[[monitors]]\nname = \"{MONITOR}\"\ntype = \"exec\"\ncommand = [\"{service}\", \"check\"]\n\
+        "[[monitors]]\nname = \"{MONITOR}\"\ntype = \"exec\"\n\
+         command = [\"{service}\", \"check\"]\n\
          interval = \"1 s\"\ntimeout = \"1 s\"\nretries = 1\nwhile_active = \"{GROUP}/app\"\n\
          target = \"resource {GROUP}/app\"\nscript = [\"{service}\", \"recover\"]\n\
          scripts_max = 1\nreactivations_max = 2\nfailovers_max = 1\n"
