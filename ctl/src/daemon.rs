@@ -32,12 +32,12 @@ use crate::config::cluster::NodeView;
 use crate::decide::event::{ReadResult, RequestId, StepId, SwapResult};
 use crate::decide::group::Outcome;
 use crate::decide::monitor::Found;
-use crate::decide::node::{Event, Node};
+use crate::decide::node::{Event, Node, PeerState};
 use crate::decide::settings::{GroupIndex, MonitorIndex};
 use control::Tell;
 use effects::Effects;
 use engines::Slot;
-use lockstep_engine::units::{Span, Tick};
+use lockstep_engine::units::{BootId, Span, Tick};
 use operators::Operators;
 use sd_notify::NotifyState;
 use std::collections::HashMap;
@@ -86,7 +86,10 @@ pub struct Daemon {
     paths: Paths,
     /// What is late or silent has been told.
     late: heartbeats::Late,
+    /// What the last heartbeats said of this node.
+    announced: PeerState,
     digest: u128,
+    boot: BootId,
     ends: mpsc::Sender<End>,
     effects: Effects,
     hand: Hand,

@@ -2,6 +2,7 @@
 
 pub mod backing;
 pub mod bins;
+pub mod cluster;
 pub mod engines;
 pub mod format_kit;
 pub mod fuzz_format;

@@ -3,7 +3,7 @@
 //! process that an earlier daemon started is still there.
 
 use super::host::process_started;
-use lockstep_engine::units::{Span, Tick};
+use lockstep_engine::units::{BootId, Span, Tick};
 use rustix::process::setsid;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -24,6 +24,9 @@ const WORDS_BYTES_MAX: u64 = 8 << 10;
 /// What the engine's errors begin with.
 const ERROR_PREFIX: &str = "lockstep-engine: ";
 
+/// Where the engine looks for a boot id that is not the host's.
+const LAB_BOOT_ID: &str = "LOCKSTEP_LAB_BOOT_ID";
+
 /// Name of the hidden verb that detaches itself and becomes the engine.
 pub const DETACH_VERB: &str = "detach-engine";
 
@@ -41,6 +44,8 @@ pub struct Launcher {
     program: PathBuf,
     config: PathBuf,
     runtime_dir: PathBuf,
+    /// Stands in for the host's boot id, in a lab.
+    boot: Option<BootId>,
     child: Option<Child>,
     launched: Option<Tick>,
     /// Length of the log when the engine was started: what is behind it are its own words.
@@ -57,6 +62,7 @@ impl Launcher {
             program,
             config,
             runtime_dir,
+            boot: None,
             child: None,
             launched: None,
             log_from: 0,
@@ -64,6 +70,12 @@ impl Launcher {
             backoff: BACKOFF_FIRST,
             next: Tick(0),
         }
+    }
+
+    /// The engine is told to believe in this boot, as the daemon does: an in-sync mark counts only
+    /// where both say the same.
+    pub fn in_lab(self, boot: Option<BootId>) -> Launcher {
+        Launcher { boot, ..self }
     }
 
     fn note(&self) -> PathBuf {
@@ -144,6 +156,7 @@ impl Launcher {
             .arg(DETACH_VERB)
             .arg(&self.program)
             .arg(&self.config)
+            .envs(self.boot.map(|boot| (LAB_BOOT_ID, boot.to_string())))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

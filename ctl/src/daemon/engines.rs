@@ -95,7 +95,7 @@ fn launcher(view: &NodeView, engine: &EngineView, name: &str) -> Launcher {
         // Each engine's notes are its own.
         view.run_dir.join(name)
     };
-    Launcher::new(program, engine.path.clone(), notes)
+    Launcher::new(program, engine.path.clone(), notes).in_lab(view.lab_boot_id)
 }
 
 impl Daemon {

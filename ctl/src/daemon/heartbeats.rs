@@ -52,7 +52,8 @@ impl Daemon {
         self.paths.send(&packet);
     }
 
-    /// Puts into the next heartbeat what the node says of itself.
+    /// Puts into the heartbeats what the node says of itself. What is new is told at once: a wish
+    /// of an operator must be known on the other node before the record that follows from it is.
     pub(super) fn announce(&mut self) {
         let announced = self.node.announce();
         for (index, group) in announced.groups.iter().enumerate() {
@@ -66,6 +67,10 @@ impl Daemon {
             });
         }
         self.exchange.tell_node(words::node_byte(&announced), self.digest);
+        if announced != self.announced {
+            self.announced = announced;
+            self.beat();
+        }
     }
 
     pub(super) fn datagram(&mut self, path: usize, raw: &[u8]) {

@@ -107,7 +107,8 @@ impl Daemon {
             healthy: decided.peer.as_ref().map(|peer| peer.healthy),
             config_differs: self.digests_differ(),
         };
-        let mirrors_safe = groups.iter().flat_map(|group| &group.mirrors).all(|m| m.summary.safe);
+        let mirrors_safe = groups.iter().flat_map(|group| &group.mirrors).all(|m| m.summary.safe)
+            && self.strange_boots().next().is_none();
         let other_ready = decided.part == Part::Takes
             && decided.peer.as_ref().is_some_and(|peer| peer.part == Part::Takes && peer.healthy);
         ClusterReport {
@@ -177,6 +178,15 @@ impl Daemon {
         })
     }
 
+    /// Volumes whose engine believes in another boot than this daemon: its in-sync mark is worth
+    /// nothing here, so that this node can't take over.
+    fn strange_boots(&self) -> impl Iterator<Item = &str> {
+        let strange = |slot: &Slot| slot.status.as_ref().is_some_and(|s| s.boot != self.boot);
+        let found =
+            self.slots.iter().zip(&self.view.engines).filter(move |(slot, _)| strange(slot));
+        found.map(|(_, engine)| engine.config.volume.name.as_str())
+    }
+
     fn alarms(&self, groups: &[GroupReport], decided: &Decided) -> Vec<String> {
         let mut alarms = Vec::new();
         if self.digests_differ() {
@@ -186,6 +196,12 @@ impl Daemon {
                     .to_owned(),
             );
         }
+        alarms.extend(self.strange_boots().map(|volume| {
+            format!(
+                "volume {volume}: its engine and this daemon do not agree on the boot id, so this \
+                 node can't take over: start the engine by the daemon, or leave out [lab] boot_id"
+            )
+        }));
         for (index, (group, status)) in groups.iter().zip(&decided.groups).enumerate() {
             if group.barred {
                 alarms.push(format!(

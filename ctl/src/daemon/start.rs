@@ -18,7 +18,7 @@ use crate::act::heartbeat::{Exchange, Opening, Pair, PathAddress, Paths};
 use crate::act::host::{self, HostError};
 use crate::act::last::{Hand, Mode};
 use crate::config::cluster::{ArbiterSpec, EtcdSpec, Group, NodeView};
-use crate::decide::node::{self, Memory, Node};
+use crate::decide::node::{self, Memory, Node, PeerState};
 use crate::decide::{self};
 use lockstep_engine::config::{KeyFileError, read_key};
 use lockstep_engine::units::{BootId, Nonce, Tick};
@@ -139,7 +139,9 @@ pub(super) fn start(
         exchange,
         paths: Paths::open(&addresses),
         late: Late::new(addresses.len()),
+        announced: PeerState::default(),
         digest,
+        boot,
         ends,
         effects: Effects::default(),
         hand,

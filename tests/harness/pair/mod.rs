@@ -6,7 +6,7 @@
 mod node;
 mod space;
 
-pub use node::{Answer, Node, Process};
+pub use node::{Answer, Node, Process, signal};
 
 use crate::bins::{self, Bins};
 use lockstep_ctl::demo::load::Load;
@@ -15,7 +15,6 @@ use lockstep_engine::limits::Times;
 use lockstep_engine::units::{Mirror, NodeId, Role, Span, Status};
 use lockstep_nbd::client::Address;
 use node::{Ids, Place};
-use space::Spaces;
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -24,7 +23,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-pub use space::may_make_spaces;
+pub(crate) use space::ip;
+pub use space::{Spaces, may_make_spaces};
 
 /// Index of node a.
 pub const A: usize = 0;

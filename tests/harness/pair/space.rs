@@ -15,7 +15,7 @@ pub struct Spaces {
 }
 
 /// Runs `ip` with the words of `line`.
-fn ip(line: &str) {
+pub(crate) fn ip(line: &str) {
     let output = Command::new("ip").args(line.split(' ')).output().expect("the ip command");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {line}: {said}");
@@ -26,7 +26,9 @@ fn ip(line: &str) {
 /// # Panics
 /// This is root in continuous integration (`CI` is set) and they still can't be made.
 pub fn may_make_spaces() -> bool {
-    let name = format!("lsprobe{}", std::process::id());
+    // Tests of one process may ask at the same time.
+    let count = COUNT.fetch_add(1, Ordering::SeqCst);
+    let name = format!("lsprobe{}-{count}", std::process::id());
     let made = Command::new("ip").args(["netns", "add", &name]).output();
     match made {
         Ok(output) if output.status.success() => {
@@ -44,7 +46,7 @@ pub fn may_make_spaces() -> bool {
 
 impl Spaces {
     /// Makes both namespaces and joins them.
-    pub(super) fn make() -> Spaces {
+    pub(crate) fn make() -> Spaces {
         let count = COUNT.fetch_add(1, Ordering::SeqCst);
         let name = |node: &str| format!("ls{}-{count}{node}", std::process::id());
         let spaces = Spaces { names: [name("a"), name("b")] };

@@ -260,6 +260,10 @@ impl Group {
             self.claim_key = key;
             self.claims_refused = 0;
             self.claim_at = now;
+            if self.is_unfit() {
+                // Said of a copy as it was: it may have been filled or proven since.
+                self.refused = None;
+            }
         }
     }
 

@@ -373,6 +373,22 @@ fn what_is_stuck_stays_until_an_operator_stops_it_again() {
 }
 
 #[test]
+fn a_standby_that_had_no_mark_when_it_asked_is_fit_once_it_has_one() {
+    let mut world = up();
+    world.host_dies(B);
+    world.host_dies(A);
+    world.host_boots(B);
+    world.run(20_000);
+    assert_eq!(world.on(B), vec![], "it may lack acknowledged writes");
+    world.host_boots(A);
+    world.run(60_000);
+    let owner = world.owner().expect("one of them runs it");
+    let request = world.ask_group(owner, GroupVerb::Move);
+    world.run(5_000);
+    assert_eq!((world.answer(request), world.owner()), (Some(Ok(())), Some(owner.peer())));
+}
+
+#[test]
 fn a_stopped_group_stays_down_over_a_restart_of_both_daemons() {
     let mut world = up();
     let request = world.ask_group(A, GroupVerb::Stop);

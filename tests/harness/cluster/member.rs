@@ -1,0 +1,202 @@
+//! One node of a test cluster: its files, its processes, its words.
+//! Always: the engine is the process that the daemon wrote down, and nothing else is signalled.
+
+use crate::bins::Bins;
+use crate::pair::{Answer, Process, signal};
+use lockstep_ctl::act::events::Entry;
+use lockstep_ctl::act::host;
+use lockstep_ctl::cli::client;
+use lockstep_ctl::daemon::control::{Tell, Verb};
+use lockstep_ctl::status::Report;
+use lockstep_ctl::status::cluster::{ClusterReport, ResourceReport};
+use lockstep_engine::units::NodeId;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Longest wait for a process to go.
+const GONE: Duration = Duration::from_secs(20);
+/// Lines of each log that a message shows.
+const LOG_LINES: usize = 60;
+/// Longest wait for an answer that the daemon gives by itself.
+const ANSWER: Option<Duration> = Some(Duration::from_millis(500));
+
+/// One node.
+pub struct Member {
+    /// Its letter.
+    pub id: NodeId,
+    pub(super) root: PathBuf,
+    pub(super) space: String,
+    pub(super) bins: Bins,
+    pub(super) daemon: Option<Process>,
+}
+
+impl Member {
+    /// Its directory.
+    pub fn dir(&self) -> PathBuf {
+        self.root.join(self.id.to_string())
+    }
+
+    /// Socket of its NBD clients.
+    pub fn clients(&self) -> PathBuf {
+        self.dir().join("clients.sock")
+    }
+
+    /// Data partition.
+    pub fn data(&self) -> PathBuf {
+        self.dir().join("data")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir().join("run/daemon.sock")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.root.join("cluster.toml")
+    }
+
+    /// A program in this node's network namespace, in the same control groups as the test.
+    fn inside(&self, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.space)).arg(program);
+        command
+    }
+
+    /// Starts the daemon, which starts the engine if there is none.
+    pub fn start(&mut self) {
+        let mut command = self.inside(&self.bins.lockstep);
+        command.args(["daemon", "--node", &self.id.to_string(), "--cluster"]).arg(self.config());
+        self.daemon = Some(Process::start(command, &self.dir().join("daemon.log")));
+    }
+
+    /// Runs a verb of the operator's program, for at most 30 s.
+    pub fn lockstep(&self, args: &[&str]) -> Answer {
+        let mut command = Command::new(&self.bins.lockstep);
+        command.args(args).arg("--socket").arg(self.socket()).args(["--timeout", "30"]);
+        command.output().expect("the operator's program").into()
+    }
+
+    /// Runs a verb that must succeed; gives the time it took.
+    pub fn must(&self, args: &[&str]) -> Duration {
+        let began = Instant::now();
+        let answer = self.lockstep(args);
+        let (id, text, logs) = (self.id, &answer.text, self.log_ends());
+        assert_eq!(answer.code, 0, "node {id}: {args:?}: {text}\n{logs}");
+        began.elapsed()
+    }
+
+    fn ask(&self, verb: Verb) -> Option<Tell> {
+        client::call(&self.socket(), verb, ANSWER, |_| {}).ok()
+    }
+
+    /// The cluster as this node sees it, when its daemon is there.
+    pub fn report(&self) -> Option<ClusterReport> {
+        match self.ask(Verb::Cluster)? {
+            Tell::Cluster(report) => Some(*report),
+            _ => None,
+        }
+    }
+
+    /// The volume as this node sees it, when its daemon is there.
+    pub fn volume(&self) -> Option<Report> {
+        client::status(&self.socket(), ANSWER).ok()
+    }
+
+    /// Its events after the one of that number.
+    pub fn events(&self, after: u64) -> Vec<Entry> {
+        match self.ask(Verb::Events { after, most: 1_000 }) {
+            Some(Tell::Events(events)) => events,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Number of its last event.
+    pub fn last_event(&self) -> u64 {
+        self.events(0).last().map_or(0, |event| event.number)
+    }
+
+    /// Process id of the engine that lives.
+    pub fn engine_pid(&self) -> Option<u32> {
+        let bytes = fs::read(self.dir().join("run/engine.pid")).ok()?;
+        let written: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+        let pid = u32::try_from(written["pid"].as_u64()?).ok()?;
+        (host::process_started(pid) == written["started"].as_u64()).then_some(pid)
+    }
+
+    /// Process id of what a program of a resource has started here, while it lives.
+    pub fn program_pid(&self, resource: &str) -> Option<u32> {
+        let text = fs::read_to_string(self.dir().join(format!("{resource}.pid"))).ok()?;
+        let pid: u32 = text.trim().parse().ok()?;
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        line.contains(&self.root.display().to_string()).then_some(pid)
+    }
+
+    /// Whether the group's address is on the interface here.
+    pub fn has_address(&self) -> bool {
+        let words = ["-n", &self.space, "-o", "address", "show", "serve"];
+        let shown = Command::new("ip").args(words).output().expect("the ip command");
+        String::from_utf8_lossy(&shown.stdout).contains(super::ADDRESS)
+    }
+
+    /// SIGKILL to the daemon only.
+    pub fn kill_daemon(&mut self) {
+        self.daemon = None;
+    }
+
+    /// SIGKILL to the daemon and the engine; waits until both are gone.
+    pub fn kill(&mut self) {
+        self.kill_daemon();
+        let Some(pid) = self.engine_pid() else { return };
+        let born = host::process_started(pid);
+        signal(pid, "KILL");
+        let began = Instant::now();
+        while born.is_some() && host::process_started(pid) == born {
+            assert!(began.elapsed() < GONE, "engine {pid} does not go");
+            sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Tells the programs here to fail (`broken` or `stays`), or not any more.
+    pub fn spoil(&self, name: &str, how: &str, on: bool) {
+        let path = self.dir().join(format!("{name}.{how}"));
+        let done = if on { fs::write(path, "") } else { fs::remove_file(path) };
+        done.expect("a file in the node's directory");
+    }
+
+    /// Takes the record's store away from this node, or gives it back.
+    pub fn arbiter(&self, there: bool) {
+        let link = self.dir().join("arbiter");
+        fs::remove_file(&link).expect("the symbolic link");
+        // A file is no directory: every access fails at once.
+        symlink(self.root.join(if there { "arbiter" } else { "key" }), link).expect("a link");
+    }
+
+    /// When a resource's program was running here: seconds since boot, ascending.
+    pub fn alive(&self, resource: &str) -> Vec<f64> {
+        let text = fs::read_to_string(self.dir().join(format!("{resource}.alive")));
+        let text = text.unwrap_or_default();
+        // A line without an end may still be on its way.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    pub(super) fn log_ends(&self) -> String {
+        let mut text = String::new();
+        for path in [self.dir().join("daemon.log"), self.dir().join("run/engine.log")] {
+            let log = fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            text += &format!("--- {}\n", path.display());
+            text += &lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// A resource of the only group, as a node sees it.
+pub fn resource<'r>(report: &'r ClusterReport, name: &str) -> Option<&'r ResourceReport> {
+    report.groups.first()?.resources.iter().find(|resource| resource.name == name)
+}
