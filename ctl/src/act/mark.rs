@@ -2,11 +2,12 @@
 //! a boot does not. Always: a mark is given back only on the boot in which it was given; a file
 //! that can't be read, or is of another boot, is no mark.
 
+use super::file;
 use lockstep_engine::units::{BootId, InSyncMark, StartId};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
 
 /// The file's content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -55,7 +56,8 @@ impl MarkKeeper {
         }
         self.kept = kept;
         let stored = match &self.kept {
-            Some(kept) => replace(&self.path, kept),
+            // Not synced: after a crash of the host nobody may have it.
+            Some(kept) => file::replace_json(&self.path, kept),
             None => match fs::remove_file(&self.path) {
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
                 other => other,
@@ -71,15 +73,6 @@ impl MarkKeeper {
     pub fn for_engine(&self, start: StartId) -> Option<InSyncMark> {
         self.kept.filter(|kept| kept.start != start).map(|kept| kept.mark)
     }
-}
-
-fn replace(path: &Path, kept: &Kept) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&fresh)?;
-    file.write_all(&serde_json::to_vec(kept)?)?;
-    drop(file);
-    // No sync: after a crash of the host nobody may have it.
-    fs::rename(&fresh, path)
 }
 
 #[cfg(test)]

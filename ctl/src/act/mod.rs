@@ -6,6 +6,7 @@ pub mod arbiter;
 pub mod clock;
 pub mod engine;
 pub mod events;
+pub mod file;
 pub mod heartbeat;
 pub mod host;
 pub mod last;

@@ -2,6 +2,7 @@
 
 use super::{Daemon, DaemonError};
 use crate::act::engine::{Engine, Heard, Link};
+use crate::act::file;
 use crate::act::launch::Launcher;
 use crate::act::mark::MarkKeeper;
 use crate::config::cluster::{EngineView, NodeView};
@@ -76,10 +77,7 @@ fn render(path: &Path, text: &str) -> std::io::Result<()> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;
     }
-    let fresh = path.with_extension("new");
-    std::fs::write(&fresh, text)?;
-    std::fs::File::open(&fresh)?.sync_all()?;
-    std::fs::rename(&fresh, path)
+    file::replace_synced(path, text.as_bytes())
 }
 
 /// The launcher of an engine, whose program is installed next to this executable.

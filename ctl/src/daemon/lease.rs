@@ -4,6 +4,7 @@
 //! boot, or when it makes no sense, it says nothing.
 
 use super::Daemon;
+use crate::act::file;
 use crate::config::cluster::{EngineView, Group, NodeView};
 use crate::decide::node::KeptLease;
 use crate::decide::settings::GroupIndex;
@@ -80,13 +81,6 @@ fn listens(path: &Path) -> bool {
     !matches!(ended, Err(Errno::ECONNREFUSED | Errno::ENOENT))
 }
 
-fn replace(path: &Path, kept: &Kept) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    std::fs::write(&fresh, serde_json::to_vec(kept)?)?;
-    // No sync: after a crash of the host nobody may have it.
-    std::fs::rename(&fresh, path)
-}
-
 impl LeaseKeeper {
     /// Starts the task that writes, always the newest, one write at a time.
     pub(super) fn open(view: &NodeView, boot: BootId) -> LeaseKeeper {
@@ -97,7 +91,9 @@ impl LeaseKeeper {
             while changed.changed().await.is_ok() {
                 let Some(kept) = changed.borrow_and_update().clone() else { continue };
                 let to = path.clone();
-                let ended = tokio::task::spawn_blocking(move || replace(&to, &kept)).await;
+                // Not synced: after a crash of the host nobody may have it.
+                let write = move || file::replace_json(&to, &kept);
+                let ended = tokio::task::spawn_blocking(write).await;
                 let ended = ended.unwrap_or_else(|cause| Err(io::Error::other(cause)));
                 if let (Err(cause), false) = (&ended, failed) {
                     tracing::warn!(path = %path.display(), %cause, "leases can't be kept");
@@ -140,7 +136,7 @@ mod tests {
         let path = dir.path().join("leases.json");
         assert_eq!(load(&path, BootId(1)), []);
         let groups = vec![(GroupId(7), Tick(42))];
-        replace(&path, &Kept { boot: BootId(1), groups: groups.clone() }).unwrap();
+        file::replace_json(&path, &Kept { boot: BootId(1), groups: groups.clone() }).unwrap();
         assert_eq!(load(&path, BootId(1)), groups);
         assert_eq!(load(&path, BootId(2)), []);
         std::fs::write(&path, b"{").unwrap();

@@ -257,14 +257,3 @@ fn read_memory(path: &Path) -> Memory {
         }
     }
 }
-
-/// Replaces the file of the node's memory.
-///
-/// # Errors
-/// It is as it was.
-pub(super) fn write_memory(path: &Path, memory: &Memory) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    std::fs::write(&fresh, serde_json::to_vec(memory)?)?;
-    std::fs::File::open(&fresh)?.sync_all()?;
-    std::fs::rename(&fresh, path)
-}

@@ -2,7 +2,7 @@
 //! that silences this node takes effect before any packet is sent after it.
 
 use super::{Daemon, End, start};
-use crate::act::clock;
+use crate::act::{clock, file};
 use crate::decide::node::{Event, Memory, Step};
 use crate::decide::settings::GroupIndex;
 use crate::decide::step::Step as Of;
@@ -84,7 +84,9 @@ impl Daemon {
     /// Stored before anything that follows is done, because it is tiny and on no disk.
     fn remember(&mut self, memory: &Memory) {
         let path = start::memory_path(&self.view);
-        if let Err(cause) = start::write_memory(&path, memory) {
+        let bytes = serde_json::to_vec(memory).map_err(std::io::Error::from);
+        let stored = bytes.and_then(|bytes| file::replace_synced(&path, &bytes));
+        if let Err(cause) = stored {
             self.memory_lost(&path, &cause);
         }
     }

@@ -4,9 +4,10 @@
 //! as won before the directory is durable. Each call runs in a thread of its own and may land
 //! after its deadline. For one host and for file systems that both nodes mount.
 
-use super::proof::{Proof, sync_dir, trouble, write_synced};
+use super::proof::{Proof, trouble};
 use super::watch::Watch;
 use super::{Arbiter, Health, PairView, Pending, Trouble};
+use crate::act::file::{sync_dir, write_synced};
 use crate::act::host;
 use crate::decide::event::{ReadResult, SwapResult};
 use crate::decide::record::Record;

@@ -4,10 +4,10 @@
 //! Always: without proof nothing is read from the store and nothing is written as a record.
 
 use super::{PairView, Trouble};
-use crate::act::host;
+use crate::act::{file, host};
 use lockstep_engine::units::{NodeId, Nonce, Version};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Where the proofs are.
@@ -25,18 +25,6 @@ pub(super) struct Proof {
 
 pub(super) fn trouble(doing: &str, path: &Path, cause: &io::Error) -> Trouble {
     Trouble::Io { doing: format!("{doing} {}", path.display()), cause: cause.to_string() }
-}
-
-/// Writes a whole new file and makes it durable.
-pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Makes the entries of a directory durable.
-pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 /// A name that no other call of this or another process uses.
@@ -65,9 +53,7 @@ impl Proof {
         // file of the other away.
         let attempt = attempt(&self.group)?;
         let fresh = self.group.join(format!(".nonce-{}-{attempt}", self.node));
-        write_synced(&fresh, format!("{}\n", self.own).as_bytes())
-            .and_then(|()| fs::rename(&fresh, &path))
-            .and_then(|()| sync_dir(&self.group))
+        file::replace_synced_by(&path, &fresh, format!("{}\n", self.own).as_bytes())
             .map_err(|cause| trouble("write", &path, &cause))
     }
 
@@ -107,9 +93,7 @@ impl Proof {
         }
         let attempt = attempt(&self.group)?;
         let fresh = self.kept.with_extension(format!("new-{attempt}"));
-        write_synced(&fresh, format!("{id}\n").as_bytes())
-            .and_then(|()| fs::rename(&fresh, &self.kept))
-            .and_then(|()| self.kept.parent().map_or(Ok(()), sync_dir))
+        file::replace_synced_by(&self.kept, &fresh, format!("{id}\n").as_bytes())
             .map_err(|cause| trouble("write", &self.kept, &cause))
     }
 
@@ -117,7 +101,7 @@ impl Proof {
     fn found_pair(&self, path: &Path) -> Result<Nonce, Trouble> {
         let attempt = attempt(&self.group)?;
         let fresh = self.group.join(format!(".pair-{}-{attempt}", self.node));
-        write_synced(&fresh, format!("{}\n", self.own).as_bytes())
+        file::write_synced(&fresh, format!("{}\n", self.own).as_bytes())
             .map_err(|cause| trouble("write", &fresh, &cause))?;
         let linked = fs::hard_link(&fresh, path);
         fs::remove_file(&fresh).map_err(|cause| trouble("remove", &fresh, &cause))?;
@@ -125,7 +109,9 @@ impl Proof {
             Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(trouble("link", path, &cause));
             }
-            _ => sync_dir(&self.group).map_err(|cause| trouble("sync", &self.group, &cause))?,
+            _ => {
+                file::sync_dir(&self.group).map_err(|cause| trouble("sync", &self.group, &cause))?
+            }
         }
         read_nonce(path)?.ok_or(Trouble::OtherPair)
     }

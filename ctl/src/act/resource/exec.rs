@@ -7,7 +7,7 @@ use super::cage::Cage;
 use super::program::{self, Outcome, Rest};
 use super::spec::{Command, ExecSpec};
 use super::{Context, Failure, State};
-use crate::act::clock;
+use crate::act::{clock, file};
 use lockstep_engine::units::{Span, Tick};
 use std::fs;
 use std::io;
@@ -142,9 +142,7 @@ fn tell(context: &Context, what: Told) -> Result<(), Failure> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let fresh = path.with_extension("told-new");
-        fs::write(&fresh, word)?;
-        fs::rename(&fresh, &path)
+        file::replace(&path, word.as_bytes())
     };
     let written = match what {
         Told::On => write("on\n"),

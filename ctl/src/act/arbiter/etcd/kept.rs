@@ -5,7 +5,8 @@
 use super::blocking::Blocking;
 use super::view::Kept;
 use crate::act::arbiter::Trouble;
-use crate::act::arbiter::proof::{sync_dir, trouble, write_synced};
+use crate::act::arbiter::proof::trouble;
+use crate::act::file;
 use crate::act::host;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -75,8 +76,5 @@ fn store(path: &Path, kept: Kept) -> Result<(), Trouble> {
     // A write that was given up may still run: each has a name of its own.
     let attempt = host::nonce().map_err(|cause| failed(io::Error::other(cause.to_string())))?;
     let fresh = path.with_extension(format!("new-{attempt}"));
-    write_synced(&fresh, &bytes)
-        .and_then(|()| fs::rename(&fresh, path))
-        .and_then(|()| sync_dir(parent))
-        .map_err(failed)
+    file::replace_synced_by(path, &fresh, &bytes).map_err(failed)
 }
