@@ -1,10 +1,7 @@
 //! The admin client against an engine that is played by the test.
 
 use super::*;
-use lockstep_engine::units::{
-    BootId, Counters, DiskState, Epoch, Generation, InSyncMark, LinkState, Mirror, NodeId, Role,
-    Status, VolumeId,
-};
+use lockstep_engine::units::{BootId, DiskState, Generation, InSyncMark, NodeId, Status, VolumeId};
 use std::path::Path;
 use tokio::net::UnixListener;
 
@@ -15,43 +12,12 @@ const MARK: InSyncMark = InSyncMark { generation: Generation(3), boot: BOOT };
 
 fn status(start: u128, mark: Option<InSyncMark>) -> Status {
     Status {
-        volume: VolumeId(5),
-        node: NodeId::B,
         boot: BOOT,
         start: StartId(start),
-        primary_boot: BootId::NONE,
-        role: Role::Secondary,
         disk: DiskState::UpToDate,
-        peer_disk: None,
-        peer_role: None,
         generation: Generation(3),
-        record: None,
-        epoch: Epoch(0),
-        attempts: Vec::new(),
-        link: LinkState::Down,
-        peer_heard: None,
-        peer_boot: None,
-        pong_sent: None,
-        silent: false,
-        lease_until: None,
-        mirror: Mirror::Idle,
-        need: None,
-        held_since: None,
-        dirty_blocks: 0,
-        hot_regions: 0,
-        reconcile_pending: false,
-        sync_done_blocks: 0,
-        sync_total_blocks: 0,
-        sync_sent_bytes: 0,
-        sync_paused: false,
-        verify_done_blocks: None,
-        verify_mismatches: 0,
         mark,
-        split_brain: false,
-        needs_full: false,
-        client_ops: 0,
-        client_ops_dead: 0,
-        counters: Counters::default(),
+        ..Status::at_rest(VolumeId(5), NodeId::B)
     }
 }
 

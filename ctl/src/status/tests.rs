@@ -4,8 +4,8 @@ use super::*;
 use crate::act::arbiter::Trouble;
 use crate::decide::View;
 use lockstep_engine::units::{
-    Counters, DiskState, Epoch, Generation, LinkState, Members, Mirror, Nonce, Role, StartId,
-    Version, VolumeRecord,
+    DiskState, Epoch, Generation, LinkState, Members, Mirror, Nonce, Role, StartId, Version,
+    VolumeRecord,
 };
 
 fn record(members: Members, primary: Option<NodeId>) -> VolumeRecord {
@@ -26,8 +26,6 @@ fn record(members: Members, primary: Option<NodeId>) -> VolumeRecord {
 /// Node a, primary, in sync.
 fn in_sync() -> Status {
     Status {
-        volume: VolumeId(5),
-        node: NodeId::A,
         boot: BootId(1),
         start: StartId(1),
         primary_boot: BootId(1),
@@ -38,31 +36,11 @@ fn in_sync() -> Status {
         generation: Generation(9),
         record: Some(record(Members::BOTH, Some(NodeId::A))),
         epoch: Epoch(2),
-        attempts: Vec::new(),
         link: LinkState::Up,
         peer_heard: Some(Tick(5)),
         peer_boot: Some(BootId(2)),
-        pong_sent: None,
-        silent: false,
-        lease_until: None,
         mirror: Mirror::InSync,
-        need: None,
-        held_since: None,
-        dirty_blocks: 0,
-        hot_regions: 0,
-        reconcile_pending: false,
-        sync_done_blocks: 0,
-        sync_total_blocks: 0,
-        sync_sent_bytes: 0,
-        sync_paused: false,
-        verify_done_blocks: None,
-        verify_mismatches: 0,
-        mark: None,
-        split_brain: false,
-        needs_full: false,
-        client_ops: 0,
-        client_ops_dead: 0,
-        counters: Counters::default(),
+        ..Status::at_rest(VolumeId(5), NodeId::A)
     }
 }
 

@@ -144,3 +144,49 @@ pub struct Counters {
     /// Frames refused: old session, old epoch or without sense.
     pub frames_refused: u64,
 }
+
+impl Status {
+    /// What an engine says that has found a whole copy and nothing else: no peer, no record,
+    /// nothing to do. Tests change what they are about.
+    pub fn at_rest(volume: VolumeId, node: NodeId) -> Status {
+        Status {
+            volume,
+            node,
+            boot: BootId::NONE,
+            start: StartId(0),
+            generation: Generation::NONE,
+            primary_boot: BootId::NONE,
+            role: Role::Secondary,
+            disk: DiskState::Consistent,
+            peer_disk: None,
+            peer_role: None,
+            record: None,
+            epoch: Epoch(0),
+            attempts: Vec::new(),
+            link: LinkState::Down,
+            peer_heard: None,
+            peer_boot: None,
+            pong_sent: None,
+            silent: false,
+            lease_until: None,
+            mirror: Mirror::Idle,
+            need: None,
+            held_since: None,
+            dirty_blocks: 0,
+            hot_regions: 0,
+            reconcile_pending: false,
+            sync_done_blocks: 0,
+            sync_total_blocks: 0,
+            sync_sent_bytes: 0,
+            sync_paused: false,
+            verify_done_blocks: None,
+            verify_mismatches: 0,
+            mark: None,
+            split_brain: false,
+            needs_full: false,
+            client_ops: 0,
+            client_ops_dead: 0,
+            counters: Counters::default(),
+        }
+    }
+}

@@ -57,50 +57,21 @@ pub fn judge(status: &Status) -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lockstep_engine::units::{
-        BootId, Counters, Epoch, Generation, NodeId, Role, StartId, VolumeId,
-    };
+    use lockstep_engine::units::{BootId, Generation, NodeId, Role, StartId, VolumeId};
 
     /// A primary whose copies are equal.
     fn in_sync() -> Status {
         Status {
-            volume: VolumeId(5),
-            node: NodeId::A,
             boot: BootId(7),
             start: StartId(1),
-            primary_boot: BootId::NONE,
             role: Role::Primary,
             disk: DiskState::UpToDate,
             peer_disk: Some(DiskState::UpToDate),
             peer_role: Some(Role::Secondary),
             generation: Generation(3),
-            record: None,
-            epoch: Epoch(0),
-            attempts: Vec::new(),
             link: LinkState::Up,
-            peer_heard: None,
-            peer_boot: None,
-            pong_sent: None,
-            silent: false,
-            lease_until: None,
             mirror: Mirror::InSync,
-            need: None,
-            held_since: None,
-            dirty_blocks: 0,
-            hot_regions: 0,
-            reconcile_pending: false,
-            sync_done_blocks: 0,
-            sync_total_blocks: 0,
-            sync_sent_bytes: 0,
-            sync_paused: false,
-            verify_done_blocks: None,
-            verify_mismatches: 0,
-            mark: None,
-            split_brain: false,
-            needs_full: false,
-            client_ops: 0,
-            client_ops_dead: 0,
-            counters: Counters::default(),
+            ..Status::at_rest(VolumeId(5), NodeId::A)
         }
     }
 

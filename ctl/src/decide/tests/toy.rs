@@ -8,8 +8,8 @@ use crate::decide::record::Record;
 use crate::decide::step::{EngineCommand, Note, Refused, Step, Waiting};
 use lockstep_engine::limits::Times;
 use lockstep_engine::units::{
-    BootId, ClusterId, Counters, DiskState, Epoch, Generation, GroupId, InSyncMark, LinkState,
-    Members, Mirror, Need, NodeId, Nonce, Role, Span, StartId, Status, Tick, Version, VolumeId,
+    BootId, ClusterId, DiskState, Epoch, Generation, GroupId, InSyncMark, LinkState, Members,
+    Mirror, Need, NodeId, Nonce, Role, Span, StartId, Status, Tick, Version, VolumeId,
     VolumeRecord,
 };
 use std::collections::VecDeque;
@@ -87,43 +87,10 @@ pub fn at(ms: u64) -> Tick {
 
 pub fn blank(node: NodeId) -> Status {
     Status {
-        volume: VOLUME,
-        node,
         boot: BootId(10 + u128::from(node.to_byte())),
         start: StartId(u128::from(node.to_byte())),
-        primary_boot: BootId::NONE,
-        role: Role::Secondary,
-        disk: DiskState::Consistent,
-        peer_disk: None,
-        peer_role: None,
         generation: Generation(0x77),
-        record: None,
-        epoch: Epoch(0),
-        attempts: Vec::new(),
-        link: LinkState::Down,
-        peer_heard: None,
-        peer_boot: None,
-        pong_sent: None,
-        silent: false,
-        lease_until: None,
-        mirror: Mirror::Idle,
-        need: None,
-        held_since: None,
-        dirty_blocks: 0,
-        hot_regions: 0,
-        reconcile_pending: false,
-        sync_done_blocks: 0,
-        sync_total_blocks: 0,
-        sync_sent_bytes: 0,
-        sync_paused: false,
-        verify_done_blocks: None,
-        verify_mismatches: 0,
-        mark: None,
-        split_brain: false,
-        needs_full: false,
-        client_ops: 0,
-        client_ops_dead: 0,
-        counters: Counters::default(),
+        ..Status::at_rest(VOLUME, node)
     }
 }
 

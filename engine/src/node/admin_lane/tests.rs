@@ -3,52 +3,16 @@
 use super::super::rig;
 use super::*;
 use crate::replica::event::Command;
-use crate::units::{
-    BootId, Counters, DiskState, Epoch, Generation, LinkState, Mirror, NodeId, Role, StartId,
-    VolumeId,
-};
+use crate::units::{BootId, Generation, NodeId, StartId, VolumeId};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 fn status() -> Status {
     Status {
-        volume: VolumeId(1),
-        node: NodeId::A,
         boot: BootId(2),
         start: StartId(3),
-        primary_boot: BootId::NONE,
-        role: Role::Secondary,
-        disk: DiskState::Consistent,
-        peer_disk: None,
-        peer_role: None,
         generation: Generation(4),
-        record: None,
-        epoch: Epoch(0),
-        attempts: Vec::new(),
-        link: LinkState::Down,
-        peer_heard: None,
-        peer_boot: None,
-        pong_sent: None,
-        silent: false,
-        lease_until: None,
-        mirror: Mirror::Idle,
-        need: None,
-        held_since: None,
-        dirty_blocks: 0,
-        hot_regions: 0,
-        reconcile_pending: false,
-        sync_done_blocks: 0,
-        sync_total_blocks: 0,
-        sync_sent_bytes: 0,
-        sync_paused: false,
-        verify_done_blocks: None,
-        verify_mismatches: 0,
-        mark: None,
-        split_brain: false,
-        needs_full: false,
-        client_ops: 0,
-        client_ops_dead: 0,
-        counters: Counters::default(),
+        ..Status::at_rest(VolumeId(1), NodeId::A)
     }
 }
 
