@@ -520,52 +520,19 @@ impl World {
         if up {
             self.link_cut_at = self.ms;
         }
-        let roles = [self.nodes[0].engine.role, self.nodes[1].engine.role];
-        let generations = [self.nodes[0].engine.generation, self.nodes[1].engine.generation];
-        let silent = [self.nodes[0].engine.silent, self.nodes[1].engine.silent];
-        let datas = [self.nodes[0].data, self.nodes[1].data];
-        let disks = [self.nodes[0].engine.disk, self.nodes[1].engine.disk];
+        let cut = !up && self.ms >= self.link_cut_at + LINK_LOST;
+        let before = self.nodes.each_ref().map(|node| node.engine.clone());
+        let datas = self.nodes.each_ref().map(|node| node.data);
         for index in 0..2 {
-            let (other, node) = (1 - index, if index == 0 { A } else { B });
             let this = &mut self.nodes[index];
             let engine = &mut this.engine;
             if !this.engine_up {
                 continue;
             }
-            engine.link = if up { LinkState::Up } else { LinkState::Down };
-            engine.peer_role = up.then_some(roles[other]);
-            engine.peer_disk = up.then_some(disks[other]);
-            let record = engine.record;
-            let both = record.is_some_and(|record| record.members == Members::BOTH);
-            if up {
-                engine.peer_heard = Some(now);
-                engine.pong_sent = if engine.silent { engine.pong_sent } else { Some(now) };
-                if !silent[other] {
-                    engine.lease_until = Some(now.after(TIMES.lease));
-                }
+            if follow(engine, &before[1 - index], up, cut, now) {
+                this.data = datas[1 - index];
             }
-            let primary = engine.role == Role::Primary;
-            engine.mirror = if primary && both && up { Mirror::InSync } else { Mirror::Idle };
-            let cut = !up && self.ms >= self.link_cut_at + 1_750;
-            engine.need = match (primary, both) {
-                (true, true) if cut => Some(Need::Shrink),
-                (true, false) if up => Some(Need::Grow),
-                (true, true) if engine.need == Some(Need::HandOver) => Some(Need::HandOver),
-                _ => None,
-            };
-            if up && roles[other] == Role::Primary && !primary {
-                // Resync is instant here.
-                engine.generation = generations[other];
-                this.data = datas[other];
-                engine.disk = DiskState::UpToDate;
-                if both && record.is_some_and(|record| record.primary == Some(node.peer())) {
-                    let generation = engine.generation;
-                    engine.mark = Some(InSyncMark { generation, boot: engine.boot });
-                }
-            }
-            let shown = Status { peer_heard: None, pong_sent: None, ..engine.clone() };
-            let valid = engine.lease_until.filter(|until| *until > now).map(|_| Tick(1));
-            let shown = Status { lease_until: valid, ..shown };
+            let shown = shown(engine, now);
             if this.decider.is_some() && this.last_sent.as_ref() != Some(&shown) {
                 this.last_sent = Some(shown);
                 this.inbox.push_back(Event::Engine(Box::new(engine.clone())));
@@ -584,6 +551,50 @@ impl World {
             assert!(stored || record.forced, "never the arbiter's: {record:?}");
         }
     }
+}
+
+/// Milliseconds without a link after which an engine wants a decision.
+pub const LINK_LOST: u64 = 1_750;
+
+/// What an engine makes of its link to `peer`. Resync is instant here: true when it was just made
+/// equal to a primary.
+pub fn follow(engine: &mut Status, peer: &Status, up: bool, cut: bool, now: Tick) -> bool {
+    engine.link = if up { LinkState::Up } else { LinkState::Down };
+    engine.peer_role = up.then_some(peer.role);
+    engine.peer_disk = up.then_some(peer.disk);
+    let record = engine.record;
+    let both = record.is_some_and(|record| record.members == Members::BOTH);
+    if up {
+        engine.peer_heard = Some(now);
+        engine.pong_sent = if engine.silent { engine.pong_sent } else { Some(now) };
+        if !peer.silent {
+            engine.lease_until = Some(now.after(TIMES.lease));
+        }
+    }
+    let primary = engine.role == Role::Primary;
+    engine.mirror = if primary && both && up { Mirror::InSync } else { Mirror::Idle };
+    engine.need = match (primary, both) {
+        (true, true) if cut => Some(Need::Shrink),
+        (true, false) if up => Some(Need::Grow),
+        (true, true) if engine.need == Some(Need::HandOver) => Some(Need::HandOver),
+        _ => None,
+    };
+    if !up || peer.role != Role::Primary || primary {
+        return false;
+    }
+    engine.generation = peer.generation;
+    engine.disk = DiskState::UpToDate;
+    if both && record.is_some_and(|record| record.primary == Some(engine.node.peer())) {
+        let generation = engine.generation;
+        engine.mark = Some(InSyncMark { generation, boot: engine.boot });
+    }
+    true
+}
+
+/// What of a status is worth an event when it changes: of ticks, only whether the lease is valid.
+pub fn shown(engine: &Status, now: Tick) -> Status {
+    let lease_until = engine.lease_until.filter(|until| *until > now).map(|_| Tick(1));
+    Status { peer_heard: None, pong_sent: None, lease_until, ..engine.clone() }
 }
 
 pub fn learn(engine: &mut Status, record: VolumeRecord) -> Result<(), &'static str> {

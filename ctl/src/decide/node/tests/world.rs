@@ -14,12 +14,12 @@ use crate::decide::node::{
 use crate::decide::record::Record;
 use crate::decide::settings::*;
 use crate::decide::step::{self, EngineCommand};
+use crate::decide::tests::toy::{self, CLUSTER, GROUP, VOLUME, blank, learn, promote, slot};
 pub use crate::decide::tests::toy::{A, B, at};
-use crate::decide::tests::toy::{CLUSTER, GROUP, VOLUME, blank, learn, promote, slot};
 use lockstep_engine::limits::Times;
 use lockstep_engine::units::{
-    BootId, DiskState, Epoch, Generation, InSyncMark, LinkState, Members, Mirror, Need, NodeId,
-    Nonce, Role, Span, StartId, Status, Tick, Version, VolumeRecord,
+    BootId, Epoch, Generation, Members, NodeId, Nonce, Role, Span, StartId, Status, Tick, Version,
+    VolumeRecord,
 };
 use std::collections::VecDeque;
 
@@ -600,47 +600,16 @@ impl World {
         if up {
             self.link_cut_at = self.ms;
         }
-        let cut = !up && self.ms >= self.link_cut_at + 1_750;
-        let roles = [self.hosts[0].engine.role, self.hosts[1].engine.role];
-        let generations = [self.hosts[0].engine.generation, self.hosts[1].engine.generation];
-        let silent = [self.hosts[0].engine.silent, self.hosts[1].engine.silent];
+        let cut = !up && self.ms >= self.link_cut_at + toy::LINK_LOST;
+        let before = self.hosts.each_ref().map(|host| host.engine.clone());
         for index in 0..2 {
-            let (other, node) = (1 - index, if index == 0 { A } else { B });
             let this = &mut self.hosts[index];
             let engine = &mut this.engine;
             if !this.engine_up {
                 continue;
             }
-            engine.link = if up { LinkState::Up } else { LinkState::Down };
-            engine.peer_role = up.then_some(roles[other]);
-            let record = engine.record;
-            let both = record.is_some_and(|record| record.members == Members::BOTH);
-            if up {
-                engine.peer_heard = Some(now);
-                engine.pong_sent = if engine.silent { engine.pong_sent } else { Some(now) };
-                if !silent[other] {
-                    engine.lease_until = Some(now.after(TIMES.lease));
-                }
-            }
-            let primary = engine.role == Role::Primary;
-            engine.mirror = if primary && both && up { Mirror::InSync } else { Mirror::Idle };
-            engine.need = match (primary, both) {
-                (true, true) if cut => Some(Need::Shrink),
-                (true, false) if up => Some(Need::Grow),
-                (true, true) if engine.need == Some(Need::HandOver) => Some(Need::HandOver),
-                _ => None,
-            };
-            if up && roles[other] == Role::Primary && !primary {
-                engine.generation = generations[other];
-                engine.disk = DiskState::UpToDate;
-                if both && record.is_some_and(|record| record.primary == Some(node.peer())) {
-                    let generation = engine.generation;
-                    engine.mark = Some(InSyncMark { generation, boot: engine.boot });
-                }
-            }
-            let valid = engine.lease_until.filter(|until| *until > now).map(|_| at(1));
-            let shown = Status { peer_heard: None, pong_sent: None, ..engine.clone() };
-            let shown = Status { lease_until: valid, ..shown };
+            toy::follow(engine, &before[1 - index], up, cut, now);
+            let shown = toy::shown(engine, now);
             if this.node.is_some() && this.last_sent.as_ref() != Some(&shown) {
                 this.last_sent = Some(shown);
                 let event = event::Event::Engine(Box::new(engine.clone()));
