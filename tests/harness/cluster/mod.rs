@@ -9,15 +9,15 @@ mod member;
 pub use member::{Member, resource};
 
 use crate::bins;
-use crate::pair::{PATIENCE, Process, Spaces, engine, in_sync};
+use crate::pair::{self, PATIENCE, Process, Spaces, engine};
 use lockstep_ctl::config::cluster::Cluster as Config;
 use lockstep_ctl::demo::load::Load;
+use lockstep_ctl::status::Report;
 use lockstep_ctl::status::cluster::ClusterReport;
 use lockstep_engine::limits::{DATA_TAIL_BYTES, Times};
 use lockstep_engine::units::NodeId;
 use lockstep_nbd::client::Address;
 use std::fs::{self, File};
-use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
@@ -228,7 +228,7 @@ impl Cluster {
         &self,
         node: usize,
         what: &str,
-        mut seen: impl FnMut(&lockstep_ctl::status::Report) -> bool,
+        mut seen: impl FnMut(&Report) -> bool,
     ) -> Duration {
         self.wait_for(node, what, |member| {
             let report = member.volume();
@@ -298,30 +298,11 @@ impl Cluster {
     /// Ends the load and judges it: `server` is in sync, no acknowledged write is lost, every
     /// block is right, and both data files are the same.
     pub fn judge(&self, load: Load, server: usize) {
-        self.wait_volume(server, "the mirror to be in sync again", in_sync);
-        assert!(load.pause(PATIENCE), "the load does not come to rest\n{}", self.logs());
-        let checked = load.check_all(server, |_, _| {});
-        let seen = load.end();
-        assert!(checked.is_ok(), "{checked:?}\n{}", self.logs());
-        assert!(seen.wrong.is_empty(), "wrong blocks: {:?}\n{}", seen.wrong, self.logs());
-        assert!(seen.writes > 0, "the load has written nothing");
-        self.wait_volume(server, "nothing to be dirty", |report| {
-            in_sync(report) && engine(report).is_some_and(|status| status.dirty_blocks == 0)
-        });
-        assert_eq!(self.differing(), 0, "bytes differ\n{}", self.logs());
-    }
-
-    /// Bytes that differ between the data files, in whole blocks.
-    fn differing(&self) -> u64 {
-        let mut data = self.nodes.each_ref().map(|node| {
-            let mut bytes = vec![0; usize::try_from(SIZE).expect("it fits")];
-            let mut file = File::open(node.data()).expect("a data file");
-            file.read_exact(&mut bytes).expect("a whole data file");
-            bytes
-        });
-        let [a, b] = data.each_mut();
-        let blocks = a.chunks(4096).zip(b.chunks(4096));
-        blocks.filter(|(one, other)| one != other).count() as u64 * 4096
+        let wait = |what: &str, seen: pair::Sign| {
+            self.wait_volume(server, what, seen);
+        };
+        let data = self.nodes.each_ref().map(|node| node.data());
+        pair::judge(load, server, &wait, &|| pair::differing(data.clone(), SIZE), &|| self.logs());
     }
 }
 

@@ -18,7 +18,7 @@ use node::{Ids, Place};
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -219,35 +219,57 @@ impl Pair {
 
     /// Bytes that differ between the data files, in whole blocks. Nothing may be in flight.
     pub fn differing(&self) -> u64 {
-        let open = |node: &Node| File::open(node.data()).expect("a data file");
-        let mut files = [open(&self.nodes[A]), open(&self.nodes[B])];
-        let mut pieces = [vec![0_u8; 1 << 20], vec![0_u8; 1 << 20]];
-        let mut differ = 0;
-        for _ in 0..self.size >> 20 {
-            for (file, piece) in files.iter_mut().zip(&mut pieces) {
-                file.read_exact(piece).expect("a whole data file");
-            }
-            let blocks = pieces[0].chunks(4096).zip(pieces[1].chunks(4096));
-            differ += blocks.filter(|(one, other)| one != other).count() as u64 * 4096;
-        }
-        differ
+        differing([self.nodes[A].data(), self.nodes[B].data()], self.size)
     }
 
     /// Ends the load and judges it: `server` is in sync, no acknowledged write is lost, every
     /// block is right, and both data files are the same.
     pub fn judge(&self, load: Load, server: usize) {
-        self.wait(server, "the mirror to be in sync again", in_sync);
-        assert!(load.pause(PATIENCE), "the load does not come to rest\n{}", self.logs());
-        let checked = load.check_all(server, |_, _| {});
-        let seen = load.end();
-        assert!(checked.is_ok(), "{checked:?}\n{}", self.logs());
-        assert!(seen.wrong.is_empty(), "wrong blocks: {:?}\n{}", seen.wrong, self.logs());
-        assert!(seen.writes > 0, "the load has written nothing");
-        self.wait(server, "nothing to be dirty", |report| {
-            in_sync(report) && engine(report).is_some_and(|status| status.dirty_blocks == 0)
-        });
-        assert_eq!(self.differing(), 0, "bytes differ\n{}", self.logs());
+        let wait = |what: &str, seen: Sign| {
+            self.wait(server, what, seen);
+        };
+        judge(load, server, &wait, &|| self.differing(), &|| self.logs());
     }
+}
+
+/// Bytes that differ between two data files of that size, in whole blocks.
+pub(crate) fn differing(paths: [PathBuf; 2], size: u64) -> u64 {
+    let mut files = paths.map(|path| File::open(path).expect("a data file"));
+    let mut pieces = [vec![0_u8; 1 << 20], vec![0_u8; 1 << 20]];
+    let mut differ = 0;
+    for _ in 0..size >> 20 {
+        for (file, piece) in files.iter_mut().zip(&mut pieces) {
+            file.read_exact(piece).expect("a whole data file");
+        }
+        let blocks = pieces[0].chunks(4096).zip(pieces[1].chunks(4096));
+        differ += blocks.filter(|(one, other)| one != other).count() as u64 * 4096;
+    }
+    differ
+}
+
+/// Whether a report shows what is waited for.
+pub(crate) type Sign = fn(&Report) -> bool;
+
+/// Ends a load and judges it, for whoever has two nodes: `wait` waits until `server` shows
+/// something, `differing` compares the data files, `logs` are for messages.
+pub(crate) fn judge(
+    load: Load,
+    server: usize,
+    wait: &dyn Fn(&str, Sign),
+    differing: &dyn Fn() -> u64,
+    logs: &dyn Fn() -> String,
+) {
+    wait("the mirror to be in sync again", in_sync);
+    assert!(load.pause(PATIENCE), "the load does not come to rest\n{}", logs());
+    let checked = load.check_all(server, |_, _| {});
+    let seen = load.end();
+    assert!(checked.is_ok(), "{checked:?}\n{}", logs());
+    assert!(seen.wrong.is_empty(), "wrong blocks: {:?}\n{}", seen.wrong, logs());
+    assert!(seen.writes > 0, "the load has written nothing");
+    wait("nothing to be dirty", |report| {
+        in_sync(report) && engine(report).is_some_and(|status| status.dirty_blocks == 0)
+    });
+    assert_eq!(differing(), 0, "bytes differ\n{}", logs());
 }
 
 impl Drop for Pair {
