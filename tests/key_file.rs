@@ -5,6 +5,7 @@
 
 use harness::bins::{self, Bins};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -51,13 +52,15 @@ fn said(program: &Path, verb: &str, config: &Path) -> String {
 
 #[test]
 fn both_programs_refuse_the_same_key_files_in_the_same_words() {
-    let Bins { engine, lockstep } = bins::find().unwrap();
+    let Bins { engine: engine_program, lockstep } = bins::find().unwrap();
     let dir = tempfile::tempdir().unwrap();
     configure(dir.path());
     let both = || {
-        let engine = said(&engine, "run", &dir.path().join("engine.toml"));
+        let engine = said(&engine_program, "run", &dir.path().join("engine.toml"));
         let daemon = said(&lockstep, "daemon", &dir.path().join("node.toml"));
         assert_eq!(engine, daemon);
+        let format = said(&engine_program, "format", &dir.path().join("engine.toml"));
+        assert_eq!(format, format!("{engine}; nothing was written"));
         engine
     };
     assert!(both().contains("No such file"));
@@ -67,5 +70,38 @@ fn both_programs_refuse_the_same_key_files_in_the_same_words() {
         let told = both();
         assert!(told.contains("64 random hex digits"), "{told}");
         assert!(!told.contains("horse"), "{told}");
+    }
+}
+
+/// Everything that a program says which is given a key file of that mode.
+fn said_of_mode(program: &Path, verb: &str, config: &Path, key: &Path, mode: u32) -> String {
+    fs::set_permissions(key, fs::Permissions::from_mode(mode)).unwrap();
+    let mut bounded = Command::new("timeout");
+    let ran = bounded.arg("2").arg(program).args([verb, "--config"]).arg(config).output().unwrap();
+    String::from_utf8_lossy(&ran.stderr).into_owned()
+}
+
+#[test]
+fn a_key_file_that_others_may_read_is_taken_with_a_warning_that_names_the_way_out() {
+    let Bins { engine, lockstep } = bins::find().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    configure(dir.path());
+    let key = dir.path().join("key");
+    fs::write(&key, "5a".repeat(32)).unwrap();
+    for (name, bytes) in [("data", 17 << 20), ("meta", 16 << 20)] {
+        let file = fs::File::create(dir.path().join(name)).unwrap();
+        file.set_len(bytes).unwrap();
+    }
+    let hint = format!("chmod 600 {}", key.display());
+    let engine_toml = dir.path().join("engine.toml");
+    for (program, verb, config) in [
+        (&engine, "format", engine_toml.clone()),
+        (&engine, "run", engine_toml),
+        (&lockstep, "daemon", dir.path().join("node.toml")),
+    ] {
+        let told = said_of_mode(program, verb, &config, &key, 0o644);
+        assert!(told.contains(&hint) && told.contains("mode 644"), "{verb}: {told}");
+        let told = said_of_mode(program, verb, &config, &key, 0o600);
+        assert!(!told.contains("chmod"), "{verb}: {told}");
     }
 }

@@ -41,6 +41,8 @@ impl Lab {
         );
         let config = EngineConfig::parse(&text).expect("a sound configuration");
         std::fs::write(folder.path().join("engine.toml"), text).expect("writable");
+        let key = "5a".repeat(32);
+        std::fs::write(folder.path().join("key"), key).expect("writable");
         let lab = Lab { folder, config };
         lab.resize("data", DATA);
         lab.resize("cluster", 1 << 20);
@@ -70,6 +72,25 @@ impl Lab {
         let text = error.to_string();
         (error, text)
     }
+}
+
+/// What `inspect` says, and whether all is sound.
+fn look(path: &Path, page: Option<u64>, json: bool) -> (String, bool) {
+    let found = offline::inspect(path, page, json).expect("readable");
+    (found.text, found.sound)
+}
+
+#[test]
+fn without_a_key_that_the_engine_takes_nothing_is_formatted() {
+    let lab = Lab::new();
+    let key = lab.folder.path().join("key");
+    std::fs::write(&key, "5a5a").expect("writable");
+    let (error, text) = lab.refused(FORCE);
+    assert!(matches!(error, FormatError::Key(_)), "{text}");
+    assert!(text.contains("64 random hex digits") && text.contains("nothing was written"));
+    std::fs::remove_file(&key).expect("removable");
+    let (_, text) = lab.refused(NONE);
+    assert!(text.contains(&key.display().to_string()) && text.contains("`key_file`"), "{text}");
 }
 
 fn open(path: &Path) -> Device {
@@ -245,27 +266,33 @@ fn pages_are_read_back_as_written() {
 fn inspect_explains_sound_and_damaged_partitions_and_writes_nothing() {
     let lab = Lab::new();
     let cluster = lab.config.cluster_partition.clone();
-    let empty = offline::inspect(&cluster, None, false).expect("readable");
+    let (empty, sound) = look(&cluster, None, false);
+    assert!(!sound, "{empty}");
     assert!(empty.contains("no superblock") && empty.contains("never formatted"), "{empty}");
     lab.format(NONE).expect("formatted");
     // A running engine holds the lock; looking needs none.
     let held = open(&cluster);
-    let text = offline::inspect(&cluster, None, false).expect("readable");
+    let (text, sound) = look(&cluster, None, false);
+    assert!(sound, "{text}");
     assert!(text.contains("intent log: intact") && text.contains("damaged pages: 0"), "{text}");
-    let tail = offline::inspect(&lab.config.data, None, false).expect("readable");
+    let (tail, sound) = look(&lab.config.data, None, false);
+    assert!(sound, "{tail}");
     assert!(tail.contains("tail, sound"), "{tail}");
     drop(held);
     lab.patch("cluster", 4096 + 700, &[0xff]);
     lab.patch("cluster", 4096 * 9 + 100, &[0xff]);
     let before = std::fs::read(&cluster).expect("readable");
-    let text = offline::inspect(&cluster, None, true).expect("readable");
+    let (text, sound) = look(&cluster, None, true);
+    assert!(!sound, "{text}");
+    assert!(!look(&cluster, Some(9), false).1 && look(&cluster, Some(0), false).1);
     let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(value["superblocks"][0]["sound"], true);
     assert_eq!(value["superblocks"][1]["sound"], false);
     assert_eq!(value["superblocks"][1]["fields"]["sequence"], 1);
     assert_eq!(value["log"]["health"], "lost");
     assert_eq!(value["damaged"].as_array().map(Vec::len), Some(1));
-    let page = offline::inspect(&cluster, Some(10), true).expect("readable");
+    let (page, sound) = look(&cluster, Some(10), true);
+    assert!(sound, "{page}");
     let value: serde_json::Value = serde_json::from_str(&page).expect("JSON");
     assert_eq!((&value["kind"], &value["fields"]["capacity"]), (&"intent log".into(), &64.into()));
     assert_eq!(std::fs::read(&cluster).expect("readable"), before);

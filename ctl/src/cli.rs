@@ -7,6 +7,8 @@ mod config;
 mod doctor;
 mod force;
 mod generate;
+mod hint;
+mod interrupt;
 mod mirror;
 pub(crate) mod show;
 mod wait;
@@ -16,8 +18,9 @@ use crate::config::Config;
 use crate::config::cluster::{Cluster, NodeView};
 use crate::demo::{self, attend};
 use crate::exit::Exit;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use client::To;
+use hint::Reached;
 use lockstep_engine::units::NodeId;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -175,6 +178,41 @@ pub(crate) enum MirrorVerb {
     },
 }
 
+/// Verbs that only look, or that have nothing to do with a daemon: no dry run is needed.
+const LOOKING: &[&str] = &[
+    "daemon",
+    "status",
+    "monitor list",
+    "events",
+    "what-if node-down",
+    "mirror status",
+    "mirror stats",
+    "config check",
+    "config diff",
+    "config init",
+    "config show",
+    "demo",
+    "generate",
+];
+
+/// Every verb that changes something through a daemon, as it is typed, without its arguments: each
+/// has a dry run.
+pub fn changing_verbs() -> Vec<String> {
+    fn collect(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+        for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            let path = format!("{path} {}", verb.get_name()).trim_start().to_owned();
+            if verb.get_subcommands().next().is_some() {
+                collect(verb, &path, found);
+            } else if !LOOKING.contains(&path.as_str()) {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    collect(&Cli::command(), "", &mut found);
+    found
+}
+
 /// Runs the command line.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     let cli = match Cli::try_parse_from(args) {
@@ -282,17 +320,19 @@ fn of_cluster(path: &Path, node: Option<NodeId>) -> Result<(NodeView, u128), Str
 }
 
 fn mirror(args: MirrorArgs) -> Exit {
-    let socket = match (args.socket, args.config) {
-        (Some(socket), _) => socket,
-        (None, Some(path)) => match Config::load(&path) {
-            Ok(config) => config.daemon_socket,
+    let socket = match (&args.socket, &args.config) {
+        (Some(socket), _) => Some(socket.clone()),
+        (None, Some(path)) => match Config::load(path) {
+            Ok(config) => Some(config.daemon_socket),
             Err(error) => {
                 show::error(&error.to_string());
                 return Exit::Usage;
             }
         },
-        (None, None) => PathBuf::from(SOCKET),
+        (None, None) => None,
     };
+    show::reached(Reached { config: args.config, socket: socket.clone() });
+    let socket = socket.unwrap_or_else(|| PathBuf::from(SOCKET));
     let (volume, dry_run) = (args.volume.as_deref(), args.dry_run);
     mirror::run(To { socket: &socket, volume, dry_run }, args.timeout, &args.verb)
 }
@@ -300,7 +340,6 @@ fn mirror(args: MirrorArgs) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_table_is_sound() {
@@ -319,6 +358,20 @@ mod tests {
             }
         }
         check(&Cli::command());
+    }
+
+    #[test]
+    fn every_verb_that_changes_something_has_a_dry_run() {
+        let verbs = changing_verbs();
+        assert!(verbs.len() >= 20 && verbs.contains(&"mirror pause".to_owned()), "{verbs:?}");
+        for verb in &verbs {
+            // As many arguments as it takes: names, all of them.
+            let given = (0..4).map(|names| {
+                let line = format!("lockstep {verb} --dry-run{}", " x".repeat(names));
+                Cli::try_parse_from(line.split(' ')).is_ok()
+            });
+            assert!(given.into_iter().any(|fine| fine), "{verb} --dry-run");
+        }
     }
 
     #[test]

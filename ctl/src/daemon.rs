@@ -14,6 +14,7 @@ mod operators;
 pub mod refusal;
 mod report;
 mod requests;
+mod shown;
 mod start;
 mod steps;
 mod words;

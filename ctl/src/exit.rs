@@ -40,6 +40,19 @@ impl Exit {
         (Exit::Refused, "refused: not safe, or makes no sense now"),
     ];
 
+    /// The code of a refusal by its stable word: the same everywhere.
+    pub fn of_refusal(word: &str) -> Exit {
+        match word {
+            // The wish is fulfilled already.
+            "already-primary" => Exit::Ok,
+            "other-primary" | "not-primary" => Exit::NotPrimary,
+            "arbiter-away" | "engine-away" => Exit::Failed,
+            // A name that nothing has was mistyped.
+            "name" | "no-volume" | "no-group" | "no-monitor" | "no-resource" => Exit::Usage,
+            _ => Exit::Refused,
+        }
+    }
+
     /// The number that the shell sees.
     pub const fn code(self) -> u8 {
         self as u8
@@ -55,6 +68,14 @@ impl Termination for Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_nothing_has_is_a_wrong_command_line_whatever_it_names() {
+        for word in ["name", "no-volume", "no-group", "no-monitor", "no-resource"] {
+            assert_eq!(Exit::of_refusal(word), Exit::Usage, "{word}");
+        }
+        assert_eq!(Exit::of_refusal("not-in-sync"), Exit::Refused);
+    }
 
     #[test]
     fn the_table_has_each_code_once_and_in_order() {

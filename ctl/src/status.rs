@@ -13,7 +13,9 @@ pub use summary::{Facts, summarise};
 use crate::act::arbiter::Health;
 use crate::act::heartbeat::Dropped;
 use crate::config::Named;
-use lockstep_engine::units::{BootId, ClusterId, GroupId, NodeId, Status, Tick, VolumeId};
+use lockstep_engine::units::{
+    BootId, ClusterId, Generation, GroupId, NodeId, Status, Tick, VolumeId, VolumeRecord,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -65,6 +67,15 @@ pub struct Summary {
     pub split_brain: bool,
 }
 
+/// Both copies went on alone: neither is an ancestor of the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Parted {
+    /// History of the copy here.
+    pub here: Generation,
+    /// History of the other copy, where a record has named it.
+    pub there: Option<Generation>,
+}
+
 /// The heartbeats as seen from this node.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct HeartbeatReport {
@@ -110,6 +121,9 @@ pub struct Report {
     pub summary: Summary,
     /// The engine; absent while it is not connected.
     pub engine: Option<EngineReport>,
+    /// Newest record known here, of the arbiter or of the engine.
+    #[serde(default)]
+    pub record: Option<VolumeRecord>,
     /// The heartbeats.
     pub heartbeat: HeartbeatReport,
     /// The arbiter's store.

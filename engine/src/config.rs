@@ -7,7 +7,7 @@ mod key_file;
 mod reader;
 mod render;
 
-pub use key_file::{KeyFileError, read_key};
+pub use key_file::{KeyExposed, KeyFileError, key_exposed, read_key};
 
 use crate::limits::{FLOWS_MAX, SYNC_DELAY_TARGET, SYNC_OPS_MAX, SYNC_RATE_FLOOR, Times};
 use crate::replica::settings::AckMode;

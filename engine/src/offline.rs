@@ -7,10 +7,10 @@ mod look;
 mod refusal;
 
 pub use content::Content;
-pub use look::inspect;
+pub use look::{Inspection, inspect};
 pub use refusal::FormatError;
 
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, read_key};
 use crate::device::{Device, DeviceError};
 use crate::format::layout::{Layout, SUPERBLOCK_PAGES};
 use crate::format::recover::fresh;
@@ -53,6 +53,8 @@ pub fn format(
     permission: Permission,
     waiting: &mut dyn FnMut(&Path),
 ) -> Result<Formatted, FormatError> {
+    // An engine that could not be started is no reason to give up what is on the partitions.
+    read_key(&config.link.key_file).map_err(FormatError::Key)?;
     // Otherwise the second lock would wait for the first for ever.
     let [data, cluster] = [&config.data, &config.cluster_partition].map(std::fs::canonicalize);
     if let (Ok(path), Ok(other)) = (data, cluster)

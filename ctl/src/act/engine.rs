@@ -291,7 +291,11 @@ impl Session<'_> {
                 },
                 _ = ask.tick() => {
                     if self.unanswered == QUESTIONS {
-                        tracing::error!("the engine says nothing: it hangs");
+                        tracing::error!(
+                            engine = %self.link.socket.display(),
+                            "the engine says nothing: it hangs, or its disk does; its process is \
+                             taken for gone"
+                        );
                         return Ended::Engine;
                     }
                     self.unanswered += 1;
@@ -373,8 +377,17 @@ impl Session<'_> {
     fn reply(&mut self, id: u64, refused: Option<admin::Refused>) -> Option<StepId> {
         match self.waiting.remove(&id)? {
             Waiter::Step(step) => {
-                if let Some(refused) = refused {
-                    tracing::warn!(code = refused.code, message = refused.message, "refused");
+                if let Some(admin::Refused { code, message }) = refused {
+                    let engine = self.link.socket.display();
+                    if code == "busy" {
+                        // Something else came first; what is still needed is asked for again.
+                        tracing::debug!(%engine, message, "the engine does something else now");
+                    } else {
+                        tracing::warn!(
+                            %engine, code, cause = message,
+                            "the engine refused what was decided; it is decided anew"
+                        );
+                    }
                 }
                 Some(step)
             }
@@ -386,14 +399,20 @@ impl Session<'_> {
             Waiter::Mark => {
                 self.returning_mark = false;
                 if let (Some(refused), Some(start)) = (refused, self.start) {
-                    tracing::warn!(code = refused.code, "the engine does not take its mark back");
+                    tracing::warn!(
+                        engine = %self.link.socket.display(), cause = refused.message,
+                        "the engine does not take its mark back: no takeover here before a resync"
+                    );
                     self.link.marks.keep(start, None);
                 }
                 None
             }
             Waiter::Nobody => {
                 if let Some(refused) = refused {
-                    tracing::error!(code = refused.code, message = refused.message, "refused");
+                    tracing::error!(
+                        engine = %self.link.socket.display(), cause = refused.message,
+                        "the engine refuses to be watched: install the same release of both"
+                    );
                 }
                 None
             }

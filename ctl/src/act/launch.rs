@@ -3,6 +3,7 @@
 //! process that an earlier daemon started is still there.
 
 use super::host::process_started;
+use crate::status::words::age;
 use lockstep_engine::units::{BootId, Span, Tick};
 use rustix::process::setsid;
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,15 @@ struct Written {
     started: u64,
 }
 
+/// How an engine that this daemon started has ended.
+#[derive(Clone, Debug)]
+struct Trouble {
+    /// Its own words, if it had any.
+    words: String,
+    /// When that was seen.
+    at: Tick,
+}
+
 /// The engine's process.
 #[derive(Debug)]
 pub struct Launcher {
@@ -50,7 +60,7 @@ pub struct Launcher {
     launched: Option<Tick>,
     /// Length of the log when the engine was started: what is behind it are its own words.
     log_from: u64,
-    trouble: Option<String>,
+    trouble: Option<Trouble>,
     backoff: Span,
     next: Tick,
 }
@@ -86,9 +96,18 @@ impl Launcher {
         self.runtime_dir.join("engine.log")
     }
 
-    /// Why the last engine that this daemon started has ended; its own words, if it had any.
-    pub fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
+    /// Why the last engine that this daemon started has ended, how long ago, and when the next one
+    /// is tried: its cause may be gone already.
+    pub fn trouble(&self, now: Tick) -> Option<String> {
+        let Trouble { words, at } = self.trouble.as_ref()?;
+        let ago = age(now.since(*at).as_millis());
+        let next = if self.child.is_some() {
+            "the next one is starting".to_owned()
+        } else {
+            let wait = if self.next > now { self.next.since(now).as_millis() } else { 0 };
+            format!("next try in {}", age(wait.next_multiple_of(1_000)))
+        };
+        Some(format!("{words} (failed {ago} ago, {next})"))
     }
 
     /// What the engine that ended with `status` said about it in its log.
@@ -109,14 +128,17 @@ impl Launcher {
     }
 
     /// Whether an engine that this or an earlier daemon started is there.
-    pub fn alive(&mut self) -> bool {
+    pub fn alive(&mut self, now: Tick) -> bool {
         if let Some(child) = &mut self.child {
             match child.try_wait() {
                 Ok(None) => return true,
                 Ok(Some(status)) => {
-                    let trouble = self.last_words(&status.to_string());
-                    tracing::warn!(%status, trouble, "the engine has ended");
-                    self.trouble = Some(trouble);
+                    let words = self.last_words(&status.to_string());
+                    tracing::warn!(
+                        %status, config = %self.config.display(), cause = words,
+                        "the engine has ended; it is started again"
+                    );
+                    self.trouble = Some(Trouble { words, at: now });
                 }
                 Err(cause) => tracing::warn!(%cause, "the engine can't be waited for"),
             }
@@ -130,18 +152,24 @@ impl Launcher {
 
     /// Starts the engine when it is not there and its pause is over.
     pub fn tend(&mut self, now: Tick) {
-        if now < self.next || self.alive() {
+        // Its end is seen before its pause is over, so that what is told of it is not stale.
+        if self.alive(now) || now < self.next {
             return;
         }
         if self.launched.is_some_and(|launched| now.since(launched) >= LIVED) {
             self.backoff = BACKOFF_FIRST;
         }
         match self.launch() {
-            Ok(pid) => tracing::info!(pid, "engine started"),
-            Err(cause) => tracing::error!(
-                program = %self.program.display(), %cause,
-                "the engine can't be started: is it installed next to lockstep?"
-            ),
+            Ok(pid) => tracing::info!(pid, config = %self.config.display(), "engine started"),
+            Err(cause) => {
+                tracing::error!(
+                    program = %self.program.display(), %cause,
+                    "the engine can't be started: is it installed next to lockstep?"
+                );
+                let program = self.program.display();
+                let words = format!("{program}: {cause}; is it installed next to lockstep?");
+                self.trouble = Some(Trouble { words, at: now });
+            }
         }
         self.launched = Some(now);
         self.next = now.after(self.backoff);
@@ -194,6 +222,29 @@ pub fn detach(program: &Path, config: &Path) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_failed_start_is_told_at_once_with_its_age_and_the_next_try() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut launcher =
+            Launcher::new("/bin/false".into(), "/none".into(), dir.path().to_owned());
+        let at = |ms: u64| Tick(ms * 1_000_000);
+        launcher.child = Some(Command::new("/bin/false").spawn().unwrap());
+        launcher.next = at(10_000);
+        let began = Instant::now();
+        while launcher.trouble.is_none() {
+            assert!(began.elapsed() < Duration::from_secs(10), "its end is not seen");
+            launcher.tend(at(1_000));
+        }
+        assert!(launcher.child.is_none(), "and none is started before the pause is over");
+        let told = launcher.trouble(at(4_500)).unwrap();
+        assert!(told.contains("failed 3 s ago, next try in 6 s"), "{told}");
+        launcher.child = Some(Command::new("/bin/sleep").arg("0").spawn().unwrap());
+        let told = launcher.trouble(at(11_000)).unwrap();
+        assert!(told.contains("the next one is starting"), "{told}");
+        launcher.child.take().unwrap().wait().unwrap();
+    }
 
     #[test]
     fn the_engines_last_error_is_found_with_all_its_lines() {

@@ -1,6 +1,7 @@
 //! The verbs of a cluster: ask this node's daemon, wait, show, exit with a code for scripts.
 
 use super::client::{self, CallError, Connection, To};
+use super::hint::Reached;
 use super::mirror::{act, failed};
 use super::{SOCKET, node_id, show};
 use crate::act::events::{Entry, Weight};
@@ -41,6 +42,7 @@ pub(crate) struct Change {
 
 impl Reach {
     fn socket(&self) -> PathBuf {
+        show::reached(Reached { config: None, socket: self.socket.clone() });
         self.socket.clone().unwrap_or_else(|| PathBuf::from(SOCKET))
     }
 
@@ -233,7 +235,7 @@ fn ended(result: Result<Exit, CallError>) -> Exit {
 
 fn show_json(value: &impl serde::Serialize) {
     match serde_json::to_string_pretty(value) {
-        Ok(text) => show::result(&text),
+        Ok(text) => show::machine(&text),
         Err(cause) => show::error(&format!("{cause}; this is a defect, report it")),
     }
 }
@@ -384,7 +386,7 @@ fn list_events(args: &EventsArgs) -> Result<Exit, CallError> {
     for event in &events {
         if args.json {
             match serde_json::to_string(event) {
-                Ok(line) => show::result(&line),
+                Ok(line) => show::machine(&line),
                 Err(cause) => show::error(&format!("event {}: {cause}", event.number)),
             }
         } else {

@@ -18,6 +18,13 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+/// Answers for a cluster that never was.
+const ANSWERS: &str = include_str!("../../answers.sample.toml");
+
+fn answers_help() -> String {
+    format!("A file for --answers:\n\n{ANSWERS}")
+}
+
 #[derive(Args, Debug)]
 pub struct ConfigArgs {
     #[command(subcommand)]
@@ -47,8 +54,9 @@ pub enum ConfigVerb {
         json: bool,
     },
     /// Write a new file, from questions or from answers
+    #[command(after_long_help = answers_help())]
     Init {
-        /// A file with the answers, instead of questions on the terminal
+        /// A file with the answers, instead of questions on the terminal: see --help
         #[arg(long, value_name = "FILE")]
         answers: Option<PathBuf>,
         /// Where it is written; must not exist yet

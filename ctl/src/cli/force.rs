@@ -21,6 +21,8 @@ pub fn run(to: To<'_>, timeout: Option<Duration>, typed: Option<&str>) -> Result
     show::progress(&loss(&report, clock::wall_ms()));
     let name = match typed {
         Some(name) => name.to_owned(),
+        // Nothing is done, so nothing has to be typed.
+        None if to.dry_run => report.volume.name.clone(),
         None => match ask(&report.volume.name) {
             Some(name) => name,
             None => {
@@ -46,7 +48,7 @@ pub fn run(to: To<'_>, timeout: Option<Duration>, typed: Option<&str>) -> Result
 fn loss(report: &Report, wall_ms: u64) -> String {
     let (node, peer) = (report.node, report.node.peer());
     let status = report.engine.as_ref().and_then(|engine| engine.status.as_ref());
-    let record = status.and_then(|status| status.record);
+    let record = report.record;
     let mut lines = vec![format!(
         "force-promote makes the copy on node {node} of volume {} the truth.",
         report.volume.name
@@ -57,10 +59,12 @@ fn loss(report: &Report, wall_ms: u64) -> String {
                 "  lost: every write acknowledged by node {peer} since it went on alone {} ago",
                 age(wall_ms.saturating_sub(record.since))
             ));
-            lines.push(format!(
-                "  known to differ on this node: {}; what node {peer} wrote since is unknown here",
-                bytes(status.dirty_blocks.saturating_mul(BLOCK_BYTES))
-            ));
+            let known = match status.dirty_blocks.saturating_mul(BLOCK_BYTES) {
+                0 => "not known here".to_owned(),
+                count => format!("{} differ for certain, the rest is not known here", bytes(count)),
+            };
+            lines
+                .push(format!("  how much that is: {known}; node {peer} counts it while it lives"));
         }
         (Some(_), Some(record)) if record.members.contains(node) => lines.push(format!(
             "  lost: writes that node {peer} acknowledged and this node does not hold, if any"
@@ -88,4 +92,78 @@ fn ask(volume: &str) -> Option<String> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).ok()?;
     Some(line.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::act::arbiter::Health;
+    use crate::act::heartbeat::Dropped;
+    use crate::config::Named;
+    use crate::status::{Colour, EngineReport, HeartbeatReport, Summary};
+    use lockstep_engine::units::{
+        ClusterId, Epoch, Generation, GroupId, NodeId, Nonce, Status, Tick, Version, VolumeId,
+        VolumeRecord,
+    };
+
+    /// Node b, while the record names node a alone.
+    fn stale(dirty_blocks: u64) -> Report {
+        let record = VolumeRecord {
+            version: Version(4),
+            epoch: Epoch(2),
+            members: Members::only(NodeId::A),
+            primary: Some(NodeId::A),
+            generation: Generation(9),
+            parent: Generation(8),
+            nonce: Nonce(1),
+            writer: NodeId::A,
+            since: 1_000,
+            forced: false,
+        };
+        let status = Status { dirty_blocks, ..Status::at_rest(VolumeId(5), NodeId::B) };
+        // The engine has not learned the arbiter's record yet.
+        Report {
+            v: 1,
+            cluster: Named { id: ClusterId(1), name: "prod".to_owned() },
+            group: Named { id: GroupId(2), name: "db".to_owned() },
+            volume: Named { id: VolumeId(5), name: "db".to_owned() },
+            node: NodeId::B,
+            now: Tick(0),
+            summary: Summary {
+                colour: Colour::Red,
+                mirror: String::new(),
+                runs_on: None,
+                safe: false,
+                safe_why: String::new(),
+                rpo: String::new(),
+                next: String::new(),
+                alarms: Vec::new(),
+                split_brain: false,
+            },
+            engine: Some(EngineReport {
+                build: String::new(),
+                config_digest: String::new(),
+                status: Some(status),
+            }),
+            record: Some(record),
+            heartbeat: HeartbeatReport {
+                heard_ms_ago: None,
+                answered_ms_ago: None,
+                answering: false,
+                peer_boot: None,
+                dropped: Dropped::default(),
+            },
+            arbiter: Health::default(),
+            decision: serde_json::Value::Null,
+        }
+    }
+
+    #[test]
+    fn a_loss_that_nobody_has_counted_is_not_called_nothing() {
+        let told = loss(&stale(0), 61_000);
+        assert!(told.contains("alone 1 min 0 s ago"), "{told}");
+        assert!(told.contains("not known here") && !told.contains("0 B"), "{told}");
+        let told = loss(&stale(256), 61_000);
+        assert!(told.contains("1 MiB differ for certain"), "{told}");
+    }
 }

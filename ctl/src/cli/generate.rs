@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Where what is made is put.
 #[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
 pub(crate) struct GenerateArgs {
     /// Write a manual page for each verb into this directory
     #[arg(long, value_name = "DIR")]
@@ -50,6 +51,15 @@ fn completions(directory: &Path) -> Result<(), (PathBuf, io::Error)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+
+    #[test]
+    fn nothing_to_write_is_a_wrong_command_line() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).is_ok();
+        assert!(!parse("lockstep generate"));
+        assert!(parse("lockstep generate --man /m"));
+        assert!(parse("lockstep generate --man /m --completions /c"));
+    }
 
     #[test]
     fn every_verb_that_is_shown_has_a_page_and_the_shells_have_completions() {

@@ -1,6 +1,7 @@
 //! The verbs of a mirror: ask the daemon, wait, show, exit with a code that a script can use.
 
 use super::client::{self, CallError, To};
+use super::interrupt::Interrupt;
 use super::wait::Waiting;
 use super::{MirrorVerb, force, show};
 use crate::daemon::control::{Tell, Verb};
@@ -55,14 +56,7 @@ pub(super) fn failed(error: &CallError) -> Exit {
         CallError::Unreachable { .. } => Exit::Unreachable,
         CallError::Timeout { .. } => Exit::Timeout,
         CallError::Lost { .. } | CallError::Confused { .. } => Exit::Failed,
-        CallError::Refused(refusal) => match refusal.code.as_str() {
-            // The wish is fulfilled already.
-            "already-primary" => Exit::Ok,
-            "other-primary" | "not-primary" => Exit::NotPrimary,
-            "arbiter-away" | "engine-away" => Exit::Failed,
-            "name" => Exit::Usage,
-            _ => Exit::Refused,
-        },
+        CallError::Refused(refusal) => Exit::of_refusal(&refusal.code),
     }
 }
 
@@ -73,10 +67,12 @@ pub(super) fn act(
     verb: Verb,
     done: &str,
 ) -> Result<Exit, CallError> {
+    let interrupt = (!to.dry_run).then(Interrupt::told);
     let mut waiting = Waiting::new();
     let last =
         client::call(to, verb, timeout, |message| waiting.show(&format!("waiting {message}")))?;
     drop(waiting);
+    drop(interrupt);
     Ok(match last {
         Tell::Plan { refused, steps } => show::plan(refused.as_deref(), &steps),
         _ => {
@@ -123,7 +119,7 @@ fn show_report(report: &Report, json: bool) {
         return show::result(&render(report, show::on_terminal()));
     }
     match serde_json::to_string_pretty(report) {
-        Ok(text) => show::result(&text),
+        Ok(text) => show::machine(&text),
         Err(cause) => show::error(&format!("status: {cause}; this is a defect, report it")),
     }
 }
@@ -149,7 +145,7 @@ fn watch(to: To<'_>, timeout: Option<Duration>, json: bool) -> Result<Exit, Call
 fn stats(to: To<'_>, timeout: Option<Duration>) -> Result<Exit, CallError> {
     match client::call(to, Verb::Stats, timeout.or(Some(ANSWER)), |_| {})? {
         Tell::Stats(stats) => {
-            show::result(&serde_json::to_string_pretty(&stats).unwrap_or_default());
+            show::machine(&serde_json::to_string_pretty(&stats).unwrap_or_default());
             Ok(Exit::Ok)
         }
         _ => Err(CallError::Confused { socket: to.socket.to_owned() }),
@@ -157,7 +153,12 @@ fn stats(to: To<'_>, timeout: Option<Duration>) -> Result<Exit, CallError> {
 }
 
 fn resync(to: To<'_>, timeout: Option<Duration>) -> Result<Exit, CallError> {
-    client::call(to, Verb::PauseSync { paused: false }, timeout.or(Some(ANSWER)), |_| {})?;
+    let verb = Verb::PauseSync { paused: false };
+    if to.dry_run {
+        return act(to, timeout, verb, "");
+    }
+    let interrupt = Interrupt::told();
+    client::call(to, verb, timeout.or(Some(ANSWER)), |_| {})?;
     let mut waiting = Waiting::new();
     let exit = client::watch(to, timeout, |report| {
         waiting.show(&report.summary.mirror);
@@ -172,6 +173,7 @@ fn resync(to: To<'_>, timeout: Option<Duration>) -> Result<Exit, CallError> {
         }
     })?;
     drop(waiting);
+    drop(interrupt);
     match exit {
         Exit::Ok => show::result("in sync: both nodes hold every acknowledged write"),
         _ => show::error("the mirror can't be resynced now; see `lockstep mirror status`"),
@@ -180,7 +182,12 @@ fn resync(to: To<'_>, timeout: Option<Duration>) -> Result<Exit, CallError> {
 }
 
 fn verify(to: To<'_>, timeout: Option<Duration>) -> Result<Exit, CallError> {
-    client::call(to, Verb::Verify { start: true }, timeout.or(Some(ANSWER)), |_| {})?;
+    let verb = Verb::Verify { start: true };
+    if to.dry_run {
+        return act(to, timeout, verb, "");
+    }
+    let interrupt = Interrupt::told();
+    client::call(to, verb, timeout.or(Some(ANSWER)), |_| {})?;
     let mut waiting = Waiting::new();
     let (began, mut seen) = (Instant::now(), false);
     let found = client::watch(to, timeout, |report| {
@@ -202,6 +209,7 @@ fn verify(to: To<'_>, timeout: Option<Duration>) -> Result<Exit, CallError> {
         }
     })?;
     drop(waiting);
+    drop(interrupt);
     if found == 0 {
         show::result("both copies are equal");
         return Ok(Exit::Ok);

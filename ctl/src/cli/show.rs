@@ -1,11 +1,31 @@
 //! Where words go: results to stdout, everything else to stderr. A reader that went away (a
 //! closed pipe) is no error of ours.
 
+use super::hint::Reached;
 use crate::exit::Exit;
 use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
+
+/// How this command reached its daemon.
+static REACHED: OnceLock<Reached> = OnceLock::new();
+
+/// From here, commands that messages name reach the same daemon.
+pub(super) fn reached(how: Reached) {
+    // One command line asks one daemon, so the first word counts.
+    let _ = REACHED.set(how);
+}
+
+fn complete(text: &str) -> String {
+    REACHED.get().map_or_else(|| text.to_owned(), |how| how.complete(text))
+}
 
 /// A result.
 pub fn result(text: &str) {
+    machine(&complete(text));
+}
+
+/// A result for machines, as it is.
+pub fn machine(text: &str) {
     let mut out = std::io::stdout().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let _ = write!(out, "{text}{end}").and_then(|()| out.flush());
@@ -13,12 +33,12 @@ pub fn result(text: &str) {
 
 /// An error.
 pub fn error(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "lockstep: {text}");
+    let _ = writeln!(std::io::stderr().lock(), "lockstep: {}", complete(text));
 }
 
 /// A line of progress.
 pub fn progress(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", complete(text));
 }
 
 /// Whether results are read by a person.

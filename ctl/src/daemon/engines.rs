@@ -1,5 +1,6 @@
 //! The engines of this node, one for each volume: connection, process, last status.
 
+use super::shown::Shown;
 use super::{Daemon, DaemonError};
 use crate::act::engine::{Engine, Heard, Link};
 use crate::act::file;
@@ -23,6 +24,8 @@ pub(super) struct Slot {
     /// Build and configuration digest of the engine while it is connected.
     pub build: Option<(String, String)>,
     pub status: Option<Box<Status>>,
+    /// What earlier statuses have told; it outlives a restart of the engine.
+    pub shown: Shown,
     /// Highest record version that it has persisted, kept while it restarts.
     pub floor: Option<Version>,
 }
@@ -63,6 +66,7 @@ pub(super) fn open(
             launcher: view.engine_process.spawn.then(|| launcher(view, engine, name)),
             build: None,
             status: None,
+            shown: Shown::default(),
             floor: None,
         })
     };
@@ -102,10 +106,12 @@ impl Daemon {
         let Some(slot) = self.slots.get_mut(place) else { return };
         match heard {
             Heard::Connected { build, config_digest } => {
-                tracing::info!(build, config_digest, "engine connected");
+                let volume = &self.view.engines[place].config.volume.name;
+                tracing::info!(volume, build, config_digest, "engine connected");
                 let expected = &self.view.engines[place].digest;
                 if !expected.is_empty() && *expected != config_digest {
                     tracing::warn!(
+                        volume,
                         found = config_digest,
                         expected,
                         "the engine runs with another configuration: restart it"
@@ -118,7 +124,7 @@ impl Daemon {
                 if let Of::Engine(status) = &event {
                     let version = status.record.map_or(Version(0), |record| record.version);
                     slot.floor = slot.floor.max(Some(version));
-                    slot.status = Some(status.clone());
+                    slot.status = Some(Box::new(slot.shown.take(status)));
                 }
                 let group = slot.group;
                 self.event(Event::Arbitration { group, event });

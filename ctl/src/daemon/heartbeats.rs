@@ -17,11 +17,24 @@ pub(super) struct Late {
     paths: Vec<bool>,
     /// The peer runs with another configuration.
     digest: bool,
+    /// Only one of link and heartbeats is silent, of each group.
+    pub(super) half: Vec<Half>,
+}
+
+/// Whether only one of link and heartbeats is silent.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Half {
+    /// Both, or neither.
+    No,
+    /// So, from then on.
+    Since(Tick),
+    /// For so long that it was told.
+    Told,
 }
 
 impl Late {
-    pub(super) fn new(paths: usize) -> Late {
-        Late { peer: false, paths: vec![false; paths], digest: false }
+    pub(super) fn new(paths: usize, groups: usize) -> Late {
+        Late { peer: false, paths: vec![false; paths], digest: false, half: vec![Half::No; groups] }
     }
 }
 
@@ -132,14 +145,19 @@ impl Daemon {
         if let (Some(silence), false) = (late, self.late.peer) {
             self.heartbeats_late(silence, timeout);
         }
+        if self.late.peer && late.is_none() {
+            self.heartbeats_back();
+        }
         self.late.peer = late.is_some();
+        self.tell_half_silence(now);
         let silent: Vec<bool> = self
             .exchange
             .heard_over()
             .map(|heard| silent_for(heard).is_none_or(|silence| silence >= timeout))
             .collect();
-        // Before the peer was heard at all, it is not a path that is to blame.
-        if self.exchange.heard().is_none() {
+        // Before the peer was heard at all, it is not a path that is to blame; and of a single one
+        // all is told.
+        if self.exchange.heard().is_none() || silent.len() == 1 {
             return;
         }
         for (place, silent) in silent.into_iter().enumerate() {

@@ -2,16 +2,22 @@
 //! Always: a message names the object, the cause and, where there is one, the next move.
 
 use super::Daemon;
+use super::heartbeats::Half;
 use crate::act::arbiter::Trouble;
 use crate::act::clock;
 use crate::act::events::Weight;
-use crate::decide::group::{Loss, Note as OfGroup, Part, State};
+use crate::decide::EvidenceView;
+use crate::decide::group::{Loss, Note as OfGroup, Part, Refused as OfGroups, State};
 use crate::decide::monitor::{Health, Link, Note as OfMonitor};
-use crate::decide::node::{HostAction, Note};
+use crate::decide::node::{HostAction, Note, Refused};
 use crate::decide::settings::{FinalAction, GroupIndex, ResourceIndex};
 use crate::decide::step::Note as OfArbitration;
-use lockstep_engine::units::Span;
+use lockstep_engine::units::{NodeId, Span, Tick};
 use std::path::Path;
+
+/// One kind of silence that lasts so long is told. The two kinds begin and end at about the same
+/// time where a node dies or returns.
+const HALF_SILENT: Span = Span::millis(2_000);
 
 impl Daemon {
     /// Writes an event down, in both places.
@@ -70,38 +76,40 @@ impl Daemon {
 
     fn note_arbitration(&self, group: GroupIndex, note: &OfArbitration) {
         let name = self.group_name(group);
+        let (node, peer) = (self.view.node, self.view.node.peer());
         let (weight, code, what) = match note {
-            OfArbitration::Attempting { transition, version } => {
-                (Weight::Info, "record-attempt", format!("{transition} to version {}", version.0))
-            }
-            OfArbitration::Won { transition, version } => {
-                (Weight::Info, "record-won", format!("{transition}: version {}", version.0))
-            }
+            OfArbitration::Attempting { transition, version } => (
+                Weight::Info,
+                "record-attempt",
+                format!("{transition}: the arbiter is asked for version {}", version.0),
+            ),
+            OfArbitration::Won { transition, version } => (
+                Weight::Info,
+                "record-won",
+                format!("{transition}: version {} says: {}", version.0, says(transition, node)),
+            ),
             OfArbitration::Lost { transition, version } => (
                 Weight::Warning,
                 "record-lost",
-                format!("{transition}: version {} was written by the other node", version.0),
+                format!("{transition}: version {} was written by node {peer} first", version.0),
             ),
             OfArbitration::Unknown { transition, version } => (
                 Weight::Warning,
                 "record-unknown",
-                format!("{transition}: no answer for version {}; it is being closed", version.0),
+                format!(
+                    "{transition}: no answer about version {}; it is asked for until one of both \
+                     outcomes is certain",
+                    version.0
+                ),
             ),
             OfArbitration::FastFence => (
                 Weight::Alarm,
                 "fast-fence",
-                "the lease ended without a decision: this node stops answering".to_owned(),
+                format!("node {node} stops answering: its lease ended without a decision"),
             ),
-            OfArbitration::Evidence => (
-                Weight::Alarm,
-                "evidence",
-                "link and heartbeats of the other node are silent".to_owned(),
-            ),
-            OfArbitration::HalfSilent => (
-                Weight::Warning,
-                "half-silent",
-                "only one of link and heartbeats is silent: check the network".to_owned(),
-            ),
+            OfArbitration::Evidence => (Weight::Alarm, "evidence", self.evidence_words(group)),
+            // Told when it lasts: see `tell_half_silence`.
+            OfArbitration::HalfSilent => return,
             OfArbitration::ArbiterRolledBack => (
                 Weight::Alarm,
                 "arbiter-rolled-back",
@@ -110,6 +118,53 @@ impl Daemon {
             ),
         };
         self.tell(weight, code, Some(&name), format!("group {name}: {what}"));
+    }
+
+    fn evidence_words(&self, group: GroupIndex) -> String {
+        let (node, peer) = (self.view.node, self.view.node.peer());
+        let record = self.node.decider(group).and_then(|decider| decider.view().record);
+        let then = match record {
+            Some(record) if record.owner == Some(node) => "this node goes on without it",
+            Some(record) if record.is_member(node) => "this node may take over now",
+            _ => "its data is newer than the copy here, so nobody takes over: bring it back",
+        };
+        format!("node {peer} is silent on the link and on the heartbeats: {then}")
+    }
+
+    /// One kind of silence alone is no evidence; where it lasts, a network or a daemon is to blame.
+    pub(super) fn tell_half_silence(&mut self, now: Tick) {
+        for index in 0..self.view.groups.len() {
+            let view = self.node.decider(GroupIndex(index)).map(|decider| decider.view().evidence);
+            if view != Some(EvidenceView::HalfSilent) {
+                self.late.half[index] = Half::No;
+                continue;
+            }
+            match self.late.half[index] {
+                Half::No => self.late.half[index] = Half::Since(now),
+                Half::Since(since) if now.since(since) >= HALF_SILENT => {
+                    self.late.half[index] = Half::Told;
+                    self.half_silent(GroupIndex(index), now);
+                }
+                Half::Since(_) | Half::Told => {}
+            }
+        }
+    }
+
+    fn half_silent(&self, group: GroupIndex, now: Tick) {
+        let (name, peer) = (self.group_name(group), self.view.node.peer());
+        let what = if self.peer_heard(now) {
+            format!(
+                "the link to node {peer} is silent, its heartbeats are not: see its engine, and \
+                 the link's network"
+            )
+        } else {
+            format!(
+                "the heartbeats of node {peer} are silent, its engine is not: see its daemon, and \
+                 the interconnects"
+            )
+        };
+        let message = format!("group {name}: {what}");
+        self.tell(Weight::Warning, "half-silent", Some(&name), message);
     }
 
     fn note_group(&self, group: GroupIndex, note: &OfGroup) {
@@ -159,11 +214,11 @@ impl Daemon {
                 let what = format!("final action {}{because}", final_word(*action));
                 (Weight::Alarm, "group-final", what)
             }
-            OfGroup::NotOwner(why) => (
-                Weight::Warning,
-                "group-not-owner",
-                format!("can't be had here: {}", super::refusal::code(why)),
-            ),
+            OfGroup::NotOwner(why) => {
+                let why = Refused::Group(OfGroups::Arbitration(why.clone()));
+                let because = self.explain(&why, group).message;
+                (Weight::Warning, "group-not-owner", format!("can't be had here: {because}"))
+            }
         };
         self.tell(weight, code, Some(&name), format!("group {name}: {what}"));
     }
@@ -204,7 +259,10 @@ impl Daemon {
     }
 
     pub(super) fn engine_lost(&self, volume: &str) {
-        let message = format!("volume {volume}: its engine is gone; it is waited for");
+        let message = format!(
+            "volume {volume}: its engine is gone; where the daemon starts engines, it is started \
+             again, see its log"
+        );
         self.tell(Weight::Warning, "engine-gone", Some(volume), message);
     }
 
@@ -225,11 +283,17 @@ impl Daemon {
     pub(super) fn heartbeats_late(&self, silence: Span, timeout: Span) {
         let peer = self.view.node.peer();
         let message = format!(
-            "node {peer}: no heartbeat for {} ms of {} ms on any interconnect",
+            "node {peer}: no heartbeat of its daemon for {} ms, at {} ms it counts as silent: see \
+             that daemon, and the interconnects",
             silence.as_millis(),
             timeout.as_millis()
         );
         self.tell(Weight::Warning, "heartbeat-late", None, message);
+    }
+
+    pub(super) fn heartbeats_back(&self) {
+        let message = format!("node {}: its heartbeats are heard again", self.view.node.peer());
+        self.tell(Weight::Info, "heartbeat-back", None, message);
     }
 
     pub(super) fn path_changed(&self, place: usize, silent: bool) {
@@ -258,6 +322,22 @@ impl Daemon {
             path.display()
         );
         self.tell(Weight::Warning, "memory-lost", None, message);
+    }
+}
+
+/// What a record says that `node` has written.
+fn says(transition: &str, node: NodeId) -> String {
+    let peer = node.peer();
+    match transition {
+        "create" => "nobody owns it yet".to_owned(),
+        "start" => format!("node {node} owns it"),
+        "shrink" => format!("node {node} goes on alone, node {peer} is no member any more"),
+        "grow" => "both nodes are members".to_owned(),
+        "takeover" => format!("node {node} owns it alone, taken over from node {peer}"),
+        "move" => format!("node {peer} owns it"),
+        "stop" => "nobody owns it any more".to_owned(),
+        "force" => format!("the copy of node {node} is the truth, by force"),
+        _ => "the same as before".to_owned(),
     }
 }
 

@@ -7,7 +7,11 @@ use crate::decide::node;
 use crate::decide::settings::ResourceIndex;
 use crate::decide::step::{Refused, Waiting};
 use crate::status::words::age;
-use lockstep_engine::units::NodeId;
+use lockstep_engine::admin;
+use lockstep_engine::units::{LinkState, Mirror, NodeId, Role, Span, Status};
+
+/// A daemon that was not heard for so many intervals may be dead.
+const HEARTBEATS_MISSED: u64 = 3;
 
 /// Stable word of a refusal; the command line maps it to an exit code.
 pub fn code(refused: &Refused) -> &str {
@@ -48,6 +52,8 @@ pub struct Known<'a> {
     pub arbiter: &'a Health,
     /// Why the engine does not run.
     pub engine_trouble: Option<&'a str>,
+    /// What keeps the peer from taking anything over: "is suspended".
+    pub peer: &'a str,
     /// Wall clock, to tell ages.
     pub wall_ms: u64,
 }
@@ -121,12 +127,9 @@ fn of_group(why: &group::Refused, known: &Known<'_>) -> Refusal {
             ("not-primary", format!("it does not run on node {node}; start it first"))
         }
         group::Refused::AlreadyUp => ("already-primary", format!("it is up on node {node}")),
-        group::Refused::PeerNotReady => (
-            "peer-not-ready",
-            format!(
-                "node {peer} is away, suspended, stopped or not healthy; see `lockstep status`"
-            ),
-        ),
+        group::Refused::PeerNotReady => {
+            ("peer-not-ready", format!("node {peer} {}; see `lockstep status` there", known.peer))
+        }
         group::Refused::PeerBarred => (
             "peer-barred",
             format!("it failed on node {peer} for good; mend that and start it there once"),
@@ -221,6 +224,78 @@ fn of_arbitration(refused: &Refused, known: &Known<'_>) -> Refusal {
     }
 }
 
+/// Why nothing can be handed to a peer that was not heard for so long; `None` when it was heard
+/// just now. `interval` is the time between two heartbeats.
+pub fn unheard(peer: NodeId, silence: Option<Span>, interval: Span) -> Option<Refusal> {
+    let fresh = Span(interval.0.saturating_mul(HEARTBEATS_MISSED));
+    let last = match silence {
+        Some(silence) if silence <= fresh => return None,
+        Some(silence) => format!("the last heartbeat of its daemon came {} ago", age_of(silence)),
+        None => "its daemon was not heard yet".to_owned(),
+    };
+    Some(Refusal {
+        code: "peer-not-ready".to_owned(),
+        message: format!(
+            "node {peer}: {last}, one is due every {}; nothing is handed to a node that may be \
+             dead: start its daemon or repair the network, then ask again",
+            age_of(interval)
+        ),
+    })
+}
+
+fn age_of(span: Span) -> String {
+    age(span.as_millis())
+}
+
+/// What stands against a verb that goes straight to the engine.
+pub fn of_engine_verb(verb: &admin::Verb, volume: &str, status: &Status) -> Option<Refusal> {
+    let admin::Verb::Verify { start: true } = verb else { return None };
+    let (node, peer) = (status.node, status.node.peer());
+    let (code, because) = match (status.role, status.link, status.mirror) {
+        (Role::Secondary, ..) if status.peer_role == Some(Role::Primary) => {
+            ("not-primary", format!("it runs on node {peer}; run `lockstep mirror verify` there"))
+        }
+        (Role::Secondary, ..) => (
+            "not-primary",
+            format!("it does not run on node {node}; only the node that serves compares"),
+        ),
+        (_, LinkState::Down | LinkState::Greeting, _) => {
+            ("no-link", format!("node {peer} is not connected; look after it or the link to it"))
+        }
+        _ if status.verify_done_blocks.is_some() => (
+            "busy",
+            "a comparison runs already; wait for it, or end it with `lockstep mirror verify \
+             --stop`"
+                .to_owned(),
+        ),
+        (_, _, Mirror::InSync) => return None,
+        _ => (
+            "not-in-sync",
+            "the copies are not in sync now, so there is nothing to compare; wait for the resync \
+             to end (`lockstep mirror resync`)"
+                .to_owned(),
+        ),
+    };
+    Some(Refusal { code: code.to_owned(), message: format!("volume {volume}: {because}") })
+}
+
+/// What such a verb would do, for a dry run.
+pub fn engine_step(verb: &admin::Verb, volume: &str) -> String {
+    match verb {
+        admin::Verb::Verify { start: true } => {
+            format!("compare both copies of volume {volume}; what differs is repaired")
+        }
+        admin::Verb::Verify { start: false } => {
+            format!("stop the comparison of volume {volume}, if one runs")
+        }
+        admin::Verb::PauseSync { paused: true } => format!("hold back resync of volume {volume}"),
+        admin::Verb::PauseSync { paused: false } => {
+            format!("let resync of volume {volume} go on")
+        }
+        other => format!("ask the engine of volume {volume}: {other:?}"),
+    }
+}
+
 /// Stable word and sentence of a wait.
 pub fn waiting(waiting: Waiting, node: NodeId, arbiter: &Health) -> (&'static str, String) {
     let peer = node.peer();
@@ -245,6 +320,7 @@ pub fn waiting(waiting: Waiting, node: NodeId, arbiter: &Health) -> (&'static st
 mod tests {
     use super::*;
     use crate::act::arbiter::Trouble;
+    use lockstep_engine::units::VolumeId;
 
     fn told(refused: &Refused, stale_since: Option<u64>, arbiter: &Health) -> String {
         let known = Known {
@@ -255,6 +331,7 @@ mod tests {
             stale_since,
             arbiter,
             engine_trouble: Some("`data`: can't open /x"),
+            peer: "is suspended",
             wall_ms: 100_000,
         };
         of_arbitration(refused, &known).message
@@ -282,5 +359,43 @@ mod tests {
     fn an_engine_that_is_away_is_quoted() {
         let message = told(&Refused::EngineAway, None, &Health::default());
         assert!(message.contains("can't open /x"), "{message}");
+    }
+
+    #[test]
+    fn nothing_is_handed_to_a_node_whose_daemon_has_just_gone_silent() {
+        let interval = Span::millis(500);
+        assert_eq!(unheard(NodeId::B, Some(Span::millis(1_400)), interval), None);
+        let told = unheard(NodeId::B, Some(Span::millis(2_000)), interval).unwrap().message;
+        assert!(told.contains("the last heartbeat of its daemon came 2 s ago"), "{told}");
+        assert!(told.contains("node b") && told.contains("start its daemon"), "{told}");
+        assert!(unheard(NodeId::B, None, interval).unwrap().message.contains("not heard yet"));
+    }
+
+    #[test]
+    fn a_comparison_is_refused_with_what_really_stands_against_it() {
+        let serving = Status {
+            role: Role::Primary,
+            link: LinkState::Up,
+            mirror: Mirror::InSync,
+            ..Status::at_rest(VolumeId(5), NodeId::A)
+        };
+        let verify = admin::Verb::Verify { start: true };
+        let told = |status: &Status| of_engine_verb(&verify, "db", status);
+        assert_eq!(told(&serving), None);
+        let standby =
+            Status { role: Role::Secondary, peer_role: Some(Role::Primary), ..serving.clone() };
+        let filling = Status { mirror: Mirror::SyncSource, ..serving.clone() };
+        let away = Status { link: LinkState::Down, ..serving.clone() };
+        let running = Status { verify_done_blocks: Some(3), ..serving };
+        for (status, code, words) in [
+            (standby, "not-primary", "it runs on node b; run `lockstep mirror verify` there"),
+            (filling, "not-in-sync", "wait for the resync"),
+            (away, "no-link", "node b is not connected"),
+            (running, "busy", "runs already"),
+        ] {
+            let refusal = told(&status).unwrap();
+            assert_eq!(refusal.code, code);
+            assert!(refusal.message.contains(words), "{}", refusal.message);
+        }
     }
 }

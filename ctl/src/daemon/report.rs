@@ -3,15 +3,13 @@
 use super::engines::Slot;
 use super::{Daemon, notes};
 use crate::act::clock;
-use crate::act::launch::Launcher;
-use crate::decide::group::Part;
 use crate::decide::node::{GroupStatus, NodeView as Decided};
 use crate::decide::settings::GroupIndex;
 use crate::status::cluster::{
     ClusterReport, GroupReport, MirrorReport, MonitorReport, PathReport, PeerReport, ResourceReport,
 };
 use crate::status::{EngineReport, Facts, HeartbeatReport, Report, Summary, summarise};
-use lockstep_engine::units::{LinkState, Tick};
+use lockstep_engine::units::{LinkState, Tick, VolumeRecord};
 
 /// Version of the reports.
 const VERSION: u32 = 1;
@@ -28,24 +26,49 @@ fn ago(now: Tick, tick: Option<Tick>) -> Option<u64> {
 }
 
 /// Why an engine does not run, as far as this daemon has seen.
-pub(super) fn engine_trouble(slot: &Slot) -> Option<&str> {
-    slot.launcher.as_ref().and_then(Launcher::trouble)
+pub(super) fn engine_trouble(slot: &Slot, now: Tick) -> Option<String> {
+    slot.launcher.as_ref().and_then(|launcher| launcher.trouble(now))
 }
 
 impl Daemon {
-    fn summary_of(&self, place: usize, now: Tick) -> Option<Summary> {
+    fn summary_of(&self, place: usize, now: Tick) -> Option<(Summary, Option<VolumeRecord>)> {
         let slot = self.slots.get(place)?;
         let view = self.node.decider(slot.group)?.view();
-        Some(summarise(&Facts {
+        let engine = &self.view.engines[place];
+        let (trouble, safety) = (engine_trouble(slot, now), self.node.safety(slot.group, now));
+        let arbiter = self.stores.get(slot.group.0)?.arbiter.health();
+        let facts = Facts {
             node: self.view.node,
-            volume: &self.view.engines[place].config.volume.name,
+            volume: &engine.config.volume.name,
             engine: slot.status.as_deref(),
-            engine_trouble: engine_trouble(slot),
+            engine_trouble: trouble.as_deref(),
+            engine_file: &engine.path,
             view: &view,
-            arbiter: &self.stores.get(slot.group.0)?.arbiter.health(),
+            safety: &safety,
+            parted: slot.shown.parted.as_ref(),
+            arbiter: &arbiter,
             peer_heard: self.peer_heard(now),
             wall_ms: clock::wall_ms(),
-        }))
+        };
+        let mut summary = summarise(&facts);
+        if self.is_strange(slot) {
+            summary.safe = false;
+            summary.safe_why = "engine and daemon here do not agree on the boot id".to_owned();
+        }
+        Some((summary, facts.record()))
+    }
+
+    /// What stands against the loss of a node, for each group, with the next move.
+    fn unsafe_why(&self, now: Tick) -> Vec<String> {
+        let mut told = Vec::new();
+        for (index, group) in self.view.groups.iter().enumerate() {
+            for (lost, why) in &self.node.safety(GroupIndex(index), now).against {
+                let next = why.next(*lost).map(|next| format!("; {next}")).unwrap_or_default();
+                let (name, why) = (&group.settings.name, why.told(*lost));
+                told.push(format!("group {name}: if node {lost} is lost: {why}{next}"));
+            }
+        }
+        told
     }
 
     /// The report of one volume.
@@ -54,6 +77,7 @@ impl Daemon {
         let (slot, engine) = (self.slots.get(place)?, self.view.engines.get(place)?);
         let group = self.group_id(slot.group);
         let view = self.node.decider(slot.group)?.view();
+        let (summary, record) = self.summary_of(place, now)?;
         Some(Report {
             v: VERSION,
             cluster: self.view.cluster.clone(),
@@ -64,7 +88,8 @@ impl Daemon {
             },
             node: self.view.node,
             now,
-            summary: self.summary_of(place, now)?,
+            summary,
+            record,
             engine: slot.build.as_ref().map(|(build, config_digest)| EngineReport {
                 build: build.clone(),
                 config_digest: config_digest.clone(),
@@ -107,10 +132,9 @@ impl Daemon {
             healthy: decided.peer.as_ref().map(|peer| peer.healthy),
             config_differs: self.digests_differ(),
         };
-        let mirrors_safe = groups.iter().flat_map(|group| &group.mirrors).all(|m| m.summary.safe)
-            && self.strange_boots().next().is_none();
-        let other_ready = decided.part == Part::Takes
-            && decided.peer.as_ref().is_some_and(|peer| peer.part == Part::Takes && peer.healthy);
+        // The same findings as of `what-if`, and what no decision knows of.
+        let unsafe_why = self.unsafe_why(now);
+        let safe = unsafe_why.is_empty() && self.strange_boots().next().is_none();
         ClusterReport {
             v: VERSION,
             cluster: self.view.cluster.clone(),
@@ -121,7 +145,8 @@ impl Daemon {
             observe_only: decided.observe_only,
             peer,
             interconnects: names.zip(self.exchange.heard_over()).map(path).collect(),
-            safe: mirrors_safe && other_ready,
+            safe,
+            unsafe_why,
             alarms: self.alarms(&groups, &decided),
             groups,
             monitors: decided
@@ -150,7 +175,7 @@ impl Daemon {
     ) -> Option<GroupReport> {
         let mirrors = self.slots.iter().enumerate().filter(|(_, slot)| slot.group == index);
         let mirror = |(place, _): (usize, &Slot)| {
-            let summary = self.summary_of(place, now)?;
+            let (summary, _) = self.summary_of(place, now)?;
             let volume = self.view.engines.get(place)?.config.volume.name.clone();
             Some(MirrorReport { volume, summary })
         };
@@ -181,10 +206,13 @@ impl Daemon {
     /// Volumes whose engine believes in another boot than this daemon: its in-sync mark is worth
     /// nothing here, so that this node can't take over.
     fn strange_boots(&self) -> impl Iterator<Item = &str> {
-        let strange = |slot: &Slot| slot.status.as_ref().is_some_and(|s| s.boot != self.boot);
-        let found =
-            self.slots.iter().zip(&self.view.engines).filter(move |(slot, _)| strange(slot));
+        let slots = self.slots.iter().zip(&self.view.engines);
+        let found = slots.filter(|(slot, _)| self.is_strange(slot));
         found.map(|(_, engine)| engine.config.volume.name.as_str())
+    }
+
+    fn is_strange(&self, slot: &Slot) -> bool {
+        slot.status.as_ref().is_some_and(|status| status.boot != self.boot)
     }
 
     fn alarms(&self, groups: &[GroupReport], decided: &Decided) -> Vec<String> {

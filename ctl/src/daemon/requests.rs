@@ -7,11 +7,13 @@ use super::{Daemon, operators};
 use crate::act::clock;
 use crate::act::engine::CallEnd;
 use crate::decide::event::{RequestId, Verb as OfMirror};
-use crate::decide::group::{self, Act, GroupVerb};
+use crate::decide::group::{self, Act, GroupVerb, Part};
 use crate::decide::node::{self, Event, PlanStep, Refused};
 use crate::decide::settings::{GroupIndex, MonitorIndex, ResourceIndex};
 use crate::decide::step::Waiting;
+use crate::status::words::age;
 use lockstep_engine::admin;
+use lockstep_engine::units::Span;
 use tokio::sync::mpsc;
 
 /// Requests that may wait for the node at once.
@@ -111,9 +113,11 @@ impl Daemon {
             }
             Verb::Stats => return self.call(place, admin::Verb::Stats, to),
             Verb::PauseSync { paused } => {
-                return self.call(place, admin::Verb::PauseSync { paused }, to);
+                return self.direct(place, admin::Verb::PauseSync { paused }, to, dry_run);
             }
-            Verb::Verify { start } => return self.call(place, admin::Verb::Verify { start }, to),
+            Verb::Verify { start } => {
+                return self.direct(place, admin::Verb::Verify { start }, to, dry_run);
+            }
             Verb::Create { both_blank } => OfMirror::Create { both_blank },
             Verb::Start { without_peer } => OfMirror::Start { without_peer },
             Verb::Takeover => OfMirror::Takeover,
@@ -128,7 +132,9 @@ impl Daemon {
                     );
                     return refuse(&to, "name", message);
                 }
-                tracing::warn!(volume, "an operator forces this copy to be the truth");
+                if !dry_run {
+                    tracing::warn!(volume, "an operator forces this copy to be the truth");
+                }
                 OfMirror::ForcePromote
             }
             _ => return refuse(&to, "not-understood", "no verb of a volume".to_owned()),
@@ -185,28 +191,90 @@ impl Daemon {
             node::Verb::Group(group, _) | node::Verb::Mirror(group, _) => group,
             node::Verb::Cluster(_) | node::Verb::Monitor(..) => GroupIndex(0),
         };
+        let plan = self.node.would(verb, clock::now());
+        let unheard = plan.refused.is_none().then(|| self.unheard(&plan)).flatten();
         if dry_run {
-            let plan = self.node.would(verb, clock::now());
-            let refused = plan.refused.map(|why| self.explain(&why, group).message);
-            let steps = plan.steps.iter().map(|step| self.plan_step(step)).collect();
-            return tell(&to, Tell::Plan { refused, steps });
+            let alive = plan.refused.is_none() && self.is_answered(&plan, group);
+            let alive = alive.then_some(crate::decide::step::Refused::PeerAlive);
+            let alive = alive.map(|why| Refused::Group(group::Refused::Arbitration(why)));
+            let refused = plan.refused.or(alive).map(|why| self.explain(&why, group)).or(unheard);
+            let steps = plan.steps.iter().filter(|_| refused.is_none());
+            let steps = steps.map(|step| self.plan_step(step)).collect();
+            return tell(&to, Tell::Plan { refused: refused.map(|why| why.message), steps });
+        }
+        if let Some(refusal) = unheard {
+            return tell(&to, Tell::Refused(refusal));
         }
         if self.requests.len() >= REQUESTS_MAX {
             return tell(&to, Tell::Refused(self.explain(&Refused::Busy, group)));
         }
         self.last_request += 1;
         let request = RequestId(self.last_request);
-        tracing::info!(?verb, request = request.0, "operator");
+        tracing::info!(request = request.0, "an operator asks: {}", self.verb_words(&verb));
         self.requests.insert(request, (to, group));
         self.event(Event::Operator { request, verb });
     }
 
-    /// A call that needs no decision goes straight to the engine.
-    fn call(&mut self, place: usize, verb: admin::Verb, to: mpsc::Sender<Tell>) {
+    /// Nothing is handed to a node whose daemon has just gone silent: it may be dead, although its
+    /// silence is no evidence yet.
+    fn unheard(&self, plan: &node::Plan) -> Option<Refusal> {
+        let peer = self.view.node.peer();
+        let handed = |step: &PlanStep| match step {
+            PlanStep::Resource { node, .. } => *node == peer,
+            PlanStep::Record { transition, .. } => *transition == "move",
+            _ => false,
+        };
+        if !plan.steps.iter().any(handed) {
+            return None;
+        }
+        refusal::unheard(peer, self.silence(), self.view.heartbeat.interval)
+    }
+
+    fn silence(&self) -> Option<Span> {
+        let now = clock::now();
+        self.exchange.heard().map(|heard| now.since(heard))
+    }
+
+    /// Whether a takeover that is planned would be answered by the next heartbeat of the owner.
+    fn is_answered(&self, plan: &node::Plan, group: GroupIndex) -> bool {
+        let takes =
+            |step: &PlanStep| matches!(step, PlanStep::Record { transition: "takeover", .. });
+        let around = self.node.around_of(group, clock::now());
+        let evident = around.is_some_and(|around| around.evidence);
+        let (peer, interval) = (self.view.node.peer(), self.view.heartbeat.interval);
+        let heard = refusal::unheard(peer, self.silence(), interval).is_none();
+        plan.steps.iter().any(takes) && heard && !evident
+    }
+
+    /// A verb that needs no decision: refused with what stands against it here, else carried out by
+    /// the engine.
+    fn direct(&self, place: usize, verb: admin::Verb, to: mpsc::Sender<Tell>, dry_run: bool) {
+        let volume = &self.view.engines[place].config.volume.name;
         let slot = &self.slots[place];
+        let refused = match (&slot.build, slot.status.as_deref()) {
+            (Some(_), Some(status)) => refusal::of_engine_verb(&verb, volume, status),
+            _ => Some(self.engine_away(slot.group)),
+        };
+        match refused {
+            refused if dry_run => {
+                let steps = refused.is_none().then(|| refusal::engine_step(&verb, volume));
+                let (refused, steps) = (refused.map(|why| why.message), steps.into_iter());
+                tell(&to, Tell::Plan { refused, steps: steps.collect() });
+            }
+            Some(refusal) => tell(&to, Tell::Refused(refusal)),
+            None => self.call(place, verb, to),
+        }
+    }
+
+    fn engine_away(&self, group: GroupIndex) -> Refusal {
         let away = crate::decide::step::Refused::EngineAway;
-        let away = Refused::Group(group::Refused::Arbitration(away));
-        let gone = self.explain(&away, slot.group);
+        self.explain(&Refused::Group(group::Refused::Arbitration(away)), group)
+    }
+
+    /// A call that needs no decision goes straight to the engine.
+    fn call(&self, place: usize, verb: admin::Verb, to: mpsc::Sender<Tell>) {
+        let slot = &self.slots[place];
+        let gone = self.engine_away(slot.group);
         if slot.build.is_none() {
             return tell(&to, Tell::Refused(gone));
         }
@@ -224,7 +292,7 @@ impl Daemon {
         });
     }
 
-    fn explain(&self, refused: &Refused, group: GroupIndex) -> Refusal {
+    pub(super) fn explain(&self, refused: &Refused, group: GroupIndex) -> Refusal {
         let node = self.view.node;
         let found = self.view.groups.get(group.0);
         let record = self.node.decider(group).and_then(|decider| decider.view().record);
@@ -232,6 +300,7 @@ impl Daemon {
         let slot = self.slot_of(group);
         let volume = slot.map(|(place, _)| self.view.engines[place].config.volume.name.as_str());
         let names = found.map_or(&[][..], |found| &found.settings.resources[..]);
+        let trouble = slot.and_then(|(_, slot)| engine_trouble(slot, clock::now()));
         refusal::explain(
             refused,
             &Known {
@@ -241,21 +310,65 @@ impl Daemon {
                 node,
                 stale_since: stale.map(|record| record.since),
                 arbiter: &self.stores.get(group.0).map(|s| s.arbiter.health()).unwrap_or_default(),
-                engine_trouble: slot.and_then(|(_, slot)| engine_trouble(slot)),
+                engine_trouble: trouble.as_deref(),
+                peer: &self.peer_words(),
                 wall_ms: clock::wall_ms(),
             },
         )
+    }
+
+    /// What keeps the peer from taking anything over, if that is known.
+    fn peer_words(&self) -> String {
+        let now = clock::now();
+        let peer = self.node.view(now).peer;
+        match (peer, self.exchange.heard()) {
+            (Some(peer), _) if peer.part == Part::Stopped => "takes no part: stopped".to_owned(),
+            (Some(peer), _) if peer.part == Part::Suspended => "is suspended".to_owned(),
+            (Some(_), _) => "is not healthy".to_owned(),
+            (None, Some(heard)) => {
+                let ago = age(now.since(heard).as_millis());
+                format!("is away: the last heartbeat of its daemon came {ago} ago")
+            }
+            (None, None) => "is away: its daemon was not heard yet".to_owned(),
+        }
     }
 
     /// The last line of a request.
     pub(super) fn reply(&mut self, request: RequestId, result: Result<(), Refused>) {
         let Some((to, group)) = self.requests.remove(&request) else { return };
         let line = match &result {
-            Ok(()) => Tell::Done,
-            Err(refused) => Tell::Refused(self.explain(refused, group)),
+            Ok(()) => {
+                tracing::info!(request = request.0, "the operator's request is done");
+                Tell::Done
+            }
+            Err(refused) => {
+                let refusal = self.explain(refused, group);
+                let because = &refusal.message;
+                tracing::info!(request = request.0, "the operator's request is refused: {because}");
+                Tell::Refused(refusal)
+            }
         };
-        tracing::info!(request = request.0, ?result, "operator's request ended");
         tell(&to, line);
+    }
+
+    /// A request with the name of what it is about, for the log.
+    fn verb_words(&self, verb: &node::Verb) -> String {
+        let group = |group: &GroupIndex| {
+            let found = self.view.groups.get(group.0);
+            found.map_or("", |found| found.settings.name.as_str()).to_owned()
+        };
+        match verb {
+            node::Verb::Cluster(verb) => format!("cluster service: {verb:?}"),
+            node::Verb::Group(index, verb) => format!("group {}: {verb:?}", group(index)),
+            node::Verb::Mirror(index, verb) => {
+                format!("mirror of group {}: {verb:?}", group(index))
+            }
+            node::Verb::Monitor(index, verb) => {
+                let found = self.view.monitors.get(index.0);
+                let name = found.map_or("", |found| found.settings.name.as_str());
+                format!("monitor {name}: {verb:?}")
+            }
+        }
     }
 
     /// What a request waits for.
@@ -272,7 +385,7 @@ impl Daemon {
         let told = findings.into_iter().map(|finding| WhatIf {
             group: finding.name.clone(),
             survives: finding.survives,
-            because: finding.because.iter().map(ToString::to_string).collect(),
+            because: finding.because.iter().map(|why| why.told(lost)).collect(),
         });
         told.collect()
     }

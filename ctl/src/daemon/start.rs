@@ -20,7 +20,7 @@ use crate::act::last::{Hand, Mode};
 use crate::config::cluster::{ArbiterSpec, EtcdSpec, Group, NodeView};
 use crate::decide::node::{self, Memory, Node, PeerState};
 use crate::decide::{self};
-use lockstep_engine::config::{KeyFileError, read_key};
+use lockstep_engine::config::{KeyFileError, key_exposed, read_key};
 use lockstep_engine::units::{BootId, Nonce, Tick};
 use std::collections::HashMap;
 use std::fmt;
@@ -102,6 +102,9 @@ pub(super) fn start(
         std::fs::create_dir_all(path).map_err(failed)?;
     }
     let key = read_key(&view.key_file).map_err(DaemonError::Key)?;
+    if let Some(exposed) = key_exposed(&view.key_file) {
+        tracing::warn!("{exposed}");
+    }
     let key = key.for_purpose(HEARTBEAT_PURPOSE).to_vec();
     let boot = match view.lab_boot_id {
         Some(boot) => boot,
@@ -138,7 +141,7 @@ pub(super) fn start(
         leases: LeaseKeeper::open(&view, boot),
         exchange,
         paths: Paths::open(&addresses),
-        late: Late::new(addresses.len()),
+        late: Late::new(addresses.len(), view.groups.len()),
         announced: PeerState::default(),
         digest,
         boot,

@@ -3,7 +3,8 @@
 
 use super::{Daemon, End, start};
 use crate::act::{clock, file};
-use crate::decide::node::{Event, Memory, Step};
+use crate::decide::group::{Note as OfGroup, State};
+use crate::decide::node::{Event, Memory, Note, Step};
 use crate::decide::settings::GroupIndex;
 use crate::decide::step::Step as Of;
 
@@ -16,8 +17,26 @@ impl Daemon {
 
     /// Does all that the node asks for.
     pub(super) fn pump(&mut self) {
+        // A group that was claimed is down for an instant before it comes up: nobody needs to know.
+        let mut down = None;
         while let Some(step) = self.node.poll_step() {
-            self.carry_out(step);
+            let state = match &step {
+                Step::Note(Note::Group(group, OfGroup::State(state))) => Some((*group, *state)),
+                _ => None,
+            };
+            match (state, down.take()) {
+                (Some((group, State::Rising)), Some((of, _))) if group == of => {}
+                (Some(_), Some((_, held))) => self.carry_out(held),
+                (None, held) => down = held,
+                (Some(_), None) => {}
+            }
+            match state {
+                Some((group, State::Down)) => down = Some((group, step)),
+                _ => self.carry_out(step),
+            }
+        }
+        if let Some((_, held)) = down {
+            self.carry_out(held);
         }
         self.keep_leases();
         self.announce();

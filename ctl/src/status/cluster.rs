@@ -34,6 +34,9 @@ pub struct ClusterReport {
     pub monitors: Vec<MonitorReport>,
     /// Both nodes may be lost for the service only together: no single loss stops a group.
     pub safe: bool,
+    /// Why not, with the next move: object, which node's loss would hurt, cause.
+    #[serde(default)]
+    pub unsafe_why: Vec<String>,
     /// What needs attention, worst first.
     pub alarms: Vec<String>,
     /// Events that are in memory only, because the disk did not take them.

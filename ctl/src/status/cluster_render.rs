@@ -43,6 +43,9 @@ fn head(out: &mut String, report: &ClusterReport) -> std::fmt::Result {
     }
     let safe = if report.safe { "yes" } else { "NO" };
     writeln!(out, "  safe to lose a node now: {safe}")?;
+    for why in &report.unsafe_why {
+        writeln!(out, "    {why}")?;
+    }
     for alarm in &report.alarms {
         writeln!(out, "  ! {alarm}")?;
     }

@@ -49,7 +49,7 @@ pub fn render(report: &Report, terminal: bool) -> String {
         line("alarm", &paint(Colour::Yellow, alarm, terminal));
     }
     match report.engine.as_ref().and_then(|engine| engine.status.as_ref()) {
-        Some(status) => engine_lines(status, report.now, &mut line),
+        Some(status) => engine_lines(report, status, &mut line),
         None => line("engine", "not connected"),
     }
     line("heartbeat", &heartbeat(&report.heartbeat));
@@ -57,11 +57,12 @@ pub fn render(report: &Report, terminal: bool) -> String {
     text
 }
 
-fn engine_lines(status: &Status, now: Tick, line: &mut impl FnMut(&str, &str)) {
+fn engine_lines(report: &Report, status: &Status, line: &mut impl FnMut(&str, &str)) {
+    let now = report.now;
     let peer = status.peer_disk.map_or("unknown".to_owned(), |disk| format!("{disk:?}"));
     line("copy here", &format!("{:?}, role {:?}", status.disk, status.role));
     line("copy there", &format!("{peer}, link {:?}", status.link));
-    if let Some(record) = &status.record {
+    if let Some(record) = report.record.as_ref().or(status.record.as_ref()) {
         let members: Vec<String> =
             Vec::from(record.members).iter().map(|n| n.to_string()).collect();
         line(

@@ -3,10 +3,13 @@
 use super::*;
 use crate::act::arbiter::Trouble;
 use crate::decide::View;
+use crate::decide::node::{Safety, Sentence};
+use crate::decide::record::Record;
 use lockstep_engine::units::{
     DiskState, Epoch, Generation, LinkState, Members, Mirror, Nonce, Role, StartId, Version,
     VolumeRecord,
 };
+use std::path::Path;
 
 fn record(members: Members, primary: Option<NodeId>) -> VolumeRecord {
     VolumeRecord {
@@ -54,12 +57,28 @@ fn told_of(
     arbiter: &Health,
     peer_heard: bool,
 ) -> Summary {
+    let node = engine.map_or(NodeId::A, |engine| engine.node);
+    let both = engine.and_then(|engine| engine.record).map(|record| record.members);
+    let mut safety = Safety::default();
+    if both.is_some_and(|members| members != Members::BOTH) {
+        safety.against.push((NodeId::A, Sentence::NotMember { dirty_bytes: None }));
+    }
+    if !peer_heard {
+        safety.against.push((node, Sentence::SurvivorUnknown));
+    }
+    if arbiter.trouble.is_some() {
+        safety.against.push((node, Sentence::ArbiterAway));
+    }
+    let parted = Parted { here: Generation(0x9 << 124), there: Some(Generation(0x7 << 124)) };
     summarise(&Facts {
-        node: engine.map_or(NodeId::A, |engine| engine.node),
+        node,
         volume: "db",
         engine,
         engine_trouble: trouble,
+        engine_file: Path::new("/etc/lockstep/db.toml"),
         view: &View::default(),
+        safety: &safety,
+        parted: engine.filter(|engine| engine.split_brain).map(|_| &parted),
         arbiter,
         peer_heard,
         wall_ms: 1_000_000 + 192_000,
@@ -124,16 +143,94 @@ fn without_the_engine_all_is_unknown() {
     let summary = told(None, &Health::default(), true);
     assert_eq!(summary.colour, Colour::Grey);
     assert!(!summary.safe);
-    assert_eq!(summary.next, "start the engine here (`lockstep-engine run`)");
+    let next = "start the engine here (`lockstep-engine run --config /etc/lockstep/db.toml`)";
+    assert_eq!(summary.next, next);
 }
 
 #[test]
-fn split_brain_is_red_and_nothing_is_merged() {
+fn split_brain_is_red_names_both_histories_and_the_next_move() {
     let mut status = in_sync();
     status.split_brain = true;
+    status.dirty_blocks = 256;
     let summary = told(Some(&status), &Health::default(), true);
     assert_eq!(summary.colour, Colour::Red);
-    assert!(summary.split_brain && summary.next.contains("nothing is merged"));
+    assert!(summary.split_brain && summary.mirror.starts_with("SPLIT BRAIN"));
+    for words in ["90000000 here", "70000000 on node b", "apart for 3 min 12 s", "about 1 MiB"] {
+        assert!(summary.rpo.contains(words), "{words}: {}", summary.rpo);
+    }
+    assert!(summary.next.contains("nothing is merged"), "{}", summary.next);
+    let section = "Histories that parted";
+    assert!(summary.next.contains(section), "{}", summary.next);
+    let runbook = include_str!("../../RUNBOOK.md");
+    assert!(runbook.contains(&format!("\n## {section}\n")));
+}
+
+#[test]
+fn a_standby_whose_daemon_is_not_heard_is_not_safe_and_the_next_move_is_named() {
+    let summary = told(Some(&in_sync()), &Health::default(), false);
+    assert!(!summary.safe);
+    let cause = "if node a is lost: the daemon of node b is not heard: it could decide nothing";
+    assert_eq!(summary.safe_why, cause);
+    assert!(summary.next.starts_with("start the daemon of node b"), "{}", summary.next);
+    let alarm = "no heartbeats of node b, whose engine is connected: is its daemon up?";
+    assert_eq!(summary.alarms, [alarm]);
+}
+
+#[test]
+fn a_standby_that_no_resync_has_begun_to_fill_is_not_green() {
+    let mut status = in_sync();
+    status.node = NodeId::B;
+    status.role = Role::Secondary;
+    status.peer_role = Some(Role::Primary);
+    status.disk = DiskState::Outdated;
+    status.record = Some(record(Members::only(NodeId::A), Some(NodeId::A)));
+    let summary = told(Some(&status), &Health::default(), true);
+    assert_eq!(summary.colour, Colour::Yellow, "{}", summary.mirror);
+}
+
+#[test]
+fn without_the_engine_nothing_is_called_in_sync() {
+    // What the other node shows while the engine of the primary is down.
+    let mut status = in_sync();
+    status.node = NodeId::B;
+    status.role = Role::Secondary;
+    status.link = LinkState::Down;
+    status.mirror = Mirror::Idle;
+    let summary = told(Some(&status), &Health::default(), true);
+    let expected = "0 by the newest record known here (version 4): both nodes are members, but \
+                    they are not connected";
+    assert_eq!(summary.rpo, expected);
+    // What the node without an engine shows: the arbiter's record is all that it has.
+    let mut view = View { record: Some(group_record()), ..View::default() };
+    let summary = without_engine(&view);
+    assert!(summary.rpo.starts_with("0 by the newest record known here"), "{}", summary.rpo);
+    assert!(!summary.rpo.contains("in sync"), "{}", summary.rpo);
+    if let Some(record) = &mut view.record {
+        record.volumes[0].members = Members::only(NodeId::A);
+    }
+    let summary = without_engine(&view);
+    assert!(summary.rpo.contains("how much it lacks is not known"), "{}", summary.rpo);
+}
+
+fn group_record() -> Record {
+    Record::of_volume(ClusterId(1), GroupId(2), VolumeId(5), &record(Members::BOTH, None))
+}
+
+/// Node a while its engine is down.
+fn without_engine(view: &View) -> Summary {
+    summarise(&Facts {
+        node: NodeId::A,
+        volume: "db",
+        engine: None,
+        engine_trouble: None,
+        engine_file: Path::new("/etc/lockstep/db.toml"),
+        view,
+        safety: &Safety::default(),
+        parted: None,
+        arbiter: &Health::default(),
+        peer_heard: true,
+        wall_ms: 1_192_000,
+    })
 }
 
 fn report(status: Status) -> Report {
@@ -151,6 +248,7 @@ fn report(status: Status) -> Report {
             config_digest: "y".to_owned(),
             status: Some(status),
         }),
+        record: None,
         heartbeat: HeartbeatReport {
             heard_ms_ago: Some(120),
             answered_ms_ago: Some(130),

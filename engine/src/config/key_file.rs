@@ -5,7 +5,11 @@
 use crate::wire::greeting::{Key, KeyError};
 use std::fmt;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+/// Rights that nobody but the owner and readers of the group should have.
+const OTHERS: u32 = 0o027;
 
 /// Why a key file can't be used.
 #[derive(Debug)]
@@ -43,6 +47,35 @@ impl fmt::Display for KeyFileError {
 
 impl std::error::Error for KeyFileError {}
 
+/// A key file that more than its owner and its group may use. It is taken all the same: a node that
+/// does not come back after a failover would be the worse harm.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyExposed {
+    /// The key file.
+    pub path: PathBuf,
+    /// Its permission bits.
+    pub mode: u32,
+}
+
+impl fmt::Display for KeyExposed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        write!(
+            f,
+            "key file {path}: its mode {:03o} lets others use it, and whoever has the key can \
+             write to this volume; run `chmod 600 {path}`",
+            self.mode
+        )
+    }
+}
+
+/// Whether others than the owner and the group of `path` may use it. A file that can't be looked
+/// at is not exposed; `read_key` tells what is wrong with it.
+pub fn key_exposed(path: &Path) -> Option<KeyExposed> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & OTHERS != 0).then(|| KeyExposed { path: path.to_owned(), mode })
+}
+
 /// The key in `path`: 64 hex digits, with or without a newline behind them.
 ///
 /// # Errors
@@ -59,6 +92,26 @@ pub fn read_key(path: &Path) -> Result<Key, KeyFileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_file_that_others_may_read_is_told_with_the_way_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        std::fs::write(&path, "x").unwrap();
+        let set = |mode| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            key_exposed(&path)
+        };
+        for mode in [0o600, 0o400, 0o640] {
+            assert_eq!(set(mode), None, "{mode:o}");
+        }
+        for mode in [0o644, 0o660, 0o666, 0o604] {
+            let told = set(mode).map(|exposed| exposed.to_string()).unwrap_or_default();
+            assert!(told.contains(&format!("mode {mode:o}")), "{told}");
+            assert!(told.ends_with(&format!("run `chmod 600 {}`", path.display())), "{told}");
+        }
+        assert_eq!(key_exposed(&dir.path().join("none")), None);
+    }
 
     #[test]
     fn only_a_whole_key_is_taken_and_no_error_shows_it() {

@@ -2,6 +2,7 @@
 
 use crate::replica::action::{DropReason, Note};
 use crate::units::Session;
+use crate::wire::message::ByeReason;
 
 /// Logs a state change.
 pub fn log(note: Note) {
@@ -26,7 +27,8 @@ pub fn log(note: Note) {
             tracing::error!(offset = at.offset, bytes = at.len, "verify: both copies differ");
         }
         Note::SplitBrain => tracing::error!(
-            "session refused: both histories went on alone; decide which copy to discard"
+            "session refused: split brain, both copies went on alone; decide which one to keep: \
+             RUNBOOK.md, \"Histories that parted\""
         ),
         Note::DiskSwapped => tracing::error!(
             "the data partition is not the one that the cluster partition describes; it counts \
@@ -57,6 +59,12 @@ pub fn log_drop(session: Session, why: DropReason) {
     match why {
         DropReason::Silent => tracing::warn!(%session, "link dropped: the peer is silent"),
         DropReason::HelloLate => tracing::warn!(%session, "link dropped: no hello in time"),
+        DropReason::Said(ByeReason::Stopping) => {
+            tracing::info!(%session, "link closed: this engine stops");
+        }
+        DropReason::PeerSaid(ByeReason::Stopping) => {
+            tracing::info!(%session, "link closed: the peer's engine stops");
+        }
         DropReason::Said(reason) => {
             tracing::warn!(%session, ?reason, "link dropped: said bye to the peer");
         }

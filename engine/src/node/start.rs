@@ -14,7 +14,7 @@ use super::poll::Poller;
 use super::port::Port;
 use super::reactor::Reactor;
 use super::{clock, listen, privileges, recovery};
-use crate::config::{EngineConfig, read_key};
+use crate::config::{EngineConfig, key_exposed, read_key};
 use crate::device::Device;
 use crate::error::StartError;
 use crate::format::superblock::Superblock;
@@ -35,6 +35,9 @@ use std::path::Path;
 pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
     // Before any work is done: a key that is missing must not wait for a recovery.
     let key = read_key(&config.link.key_file).map_err(StartError::Key)?;
+    if let Some(exposed) = key_exposed(&config.link.key_file) {
+        tracing::warn!("{exposed}");
+    }
     // Before stop signals are kept for the loop: a wait for another engine must end by one.
     let (data, meta) = open_devices(config)?;
     // Before any thread exists: both are inherited.

@@ -15,27 +15,35 @@ use std::path::Path;
 /// Damaged pages that are told one by one; the rest is counted.
 const DAMAGE_SHOWN_MAX: usize = 16;
 
+/// Slots of the tail of a data partition.
+const TAIL_SLOTS: usize = 2;
+
+/// What was found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Inspection {
+    /// For people, or JSON.
+    pub text: String,
+    /// Nothing is damaged, and there is something that is ours.
+    pub sound: bool,
+}
+
 /// Explains one page, or the whole partition when `page` is `None`, as text or JSON. Data
 /// partitions are recognised by their tail when nothing else fits.
-pub fn inspect(path: &Path, page: Option<u64>, as_json: bool) -> Result<String, DeviceError> {
+pub fn inspect(path: &Path, page: Option<u64>, as_json: bool) -> Result<Inspection, DeviceError> {
     let device = Device::open_to_inspect(path)?;
-    let value = match page {
+    let (value, text, sound) = match page {
         Some(page) => {
             let explained = explain(&device.read_page(page)?, page);
-            if !as_json {
-                return Ok(explained.to_string());
-            }
-            explained.to_json()
+            let sound = explained.damage.is_empty();
+            (explained.to_json(), explained.to_string(), sound)
         }
         None => {
             let whole = Whole::read(&device);
-            if !as_json {
-                return Ok(whole.to_text());
-            }
-            whole.to_json()
+            (whole.to_json(), whole.to_text(), whole.is_sound())
         }
     };
-    Ok(format!("{value:#}\n"))
+    let text = if as_json { format!("{value:#}\n") } else { text };
+    Ok(Inspection { text, sound })
 }
 
 /// The partition as a whole.
@@ -85,6 +93,16 @@ impl Whole {
             let dirty = explained.fields.iter().find(|(name, _)| *name == "dirty_blocks");
             self.dirty_blocks += dirty.and_then(|(_, value)| value.as_u64()).unwrap_or(0);
         }
+    }
+
+    fn is_sound(&self) -> bool {
+        let whole = |slot: &Explanation| slot.damage.is_empty();
+        if self.chosen.is_err() {
+            return self.tail.len() == TAIL_SLOTS && self.tail.iter().all(whole);
+        }
+        let log = matches!(self.log, Some((LogHealth::Intact, ..)));
+        let slots = self.slots.len() == SUPERBLOCK_PAGES.len() && self.slots.iter().all(whole);
+        slots && log && self.damaged.is_empty()
     }
 
     fn health(&self) -> &'static str {

@@ -1,6 +1,7 @@
 //! Why `format` refuses or fails, for the operator: object, cause, next move.
 
 use super::Content;
+use crate::config::KeyFileError;
 use crate::device::DeviceError;
 use crate::limits::{DATA_TAIL_BYTES, VOLUME_BYTES_MAX};
 use crate::units::{BLOCK_BYTES, VolumeId};
@@ -86,6 +87,8 @@ pub enum FormatError {
     },
     /// The operating system gives no random numbers.
     NoRandomness,
+    /// The engine could not be started with this key.
+    Key(KeyFileError),
 }
 
 impl From<DeviceError> for FormatError {
@@ -122,6 +125,7 @@ impl fmt::Display for FormatError {
                 "`data` and `cluster_partition` both lead to {}; give each its own partition",
                 path.display()
             ),
+            FormatError::Key(error) => write!(f, "{error}; nothing was written"),
             FormatError::NoRandomness => {
                 f.write_str("the operating system gives no random numbers; try again later")
             }
@@ -181,6 +185,7 @@ impl FormatError {
             | FormatError::DataTooLarge { .. }
             | FormatError::ClusterTooSmall { .. }
             | FormatError::SamePartition { .. }
+            | FormatError::Key(_)
             | FormatError::NoRandomness => Ok(()),
         }
     }

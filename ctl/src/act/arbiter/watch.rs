@@ -1,5 +1,5 @@
 //! What a store knows between two calls: the pair as it was last told, and how its calls went.
-//! Always: trouble is logged when it changes, not once per call.
+//! Always: trouble is noted when it changes, not once per call.
 
 use super::{Health, PairView, Trouble};
 use std::sync::{Mutex, PoisonError};
@@ -36,7 +36,8 @@ impl Watch {
                 }
                 Err(trouble) => {
                     if shared.health.trouble.as_ref() != Some(&trouble) {
-                        tracing::warn!(store = %shared.health.store, %trouble, "arbiter");
+                        // The daemon tells people of one that lasts.
+                        tracing::debug!(store = %shared.health.store, %trouble, "arbiter");
                     }
                     shared.health.trouble = Some(trouble);
                 }

@@ -1,6 +1,7 @@
 //! Questions become a good file; partitions are found; verbs end with the right code.
 
 use super::*;
+use clap::CommandFactory;
 use std::os::unix::fs::symlink;
 
 const FILE: &str = include_str!("../../../cluster.sample.toml");
@@ -52,6 +53,28 @@ fn the_questions_lead_to_a_good_file() {
     });
     let view = Cluster::parse(&text).unwrap().node(NodeId::A);
     assert_eq!(view.groups[0].settings.resources.len(), 4);
+}
+
+#[test]
+fn the_answers_that_the_help_shows_make_a_good_file() {
+    let mut n = 0;
+    let text = Answers::parse(ANSWERS).unwrap().render(&mut || {
+        n += 1;
+        n
+    });
+    let view = Cluster::parse(&text).unwrap().node(NodeId::B);
+    assert_eq!(view.groups[0].settings.name, "shop");
+    let mut command = super::super::Cli::command();
+    let mut at = &mut command;
+    for verb in ["config", "init"] {
+        at = at.find_subcommand_mut(verb).unwrap();
+    }
+    let help = at.render_long_help().to_string();
+    for line in ANSWERS.lines().filter(|line| !line.is_empty()) {
+        assert!(help.contains(line.trim()), "{line}\n{help}");
+    }
+    let readme = include_str!("../../../../README.md");
+    assert!(readme.contains("--answers") && readme.contains("ctl/answers.sample.toml"));
 }
 
 #[test]

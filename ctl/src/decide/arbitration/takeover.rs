@@ -168,7 +168,9 @@ impl Decider {
         let Some(op) = &self.op else { return false };
         // Whoever asks right after a crash asks before link and heartbeats can have gone silent.
         let late = op.asked.after(timeout).after(timeout);
-        if now >= late {
+        // What was on its way when the request came may be a dead one's last word.
+        let alive = self.peer.heard >= op.asked.after(self.times().margin);
+        if alive || now >= late {
             return self.finish(Err(Refused::PeerAlive), now);
         }
         self.wait(Waiting::Evidence);

@@ -6,6 +6,7 @@ use super::route::group_verb;
 use crate::decide::event;
 use crate::decide::group::{self, Act, Ending, GroupVerb, Power};
 use crate::decide::settings::{GroupIndex, ResourceIndex};
+use crate::decide::step;
 use lockstep_engine::units::{NodeId, Tick};
 use serde::Serialize;
 
@@ -102,8 +103,21 @@ impl Node {
             event::Verb::ForcePromote => "force",
             _ => "release",
         };
-        if part.group.state().is_online() && verb != event::Verb::ForcePromote {
-            return Err(Refused::GroupRuns);
+        let online = part.group.state().is_online();
+        let known = part.decider.view().record;
+        let refused = match verb {
+            event::Verb::ForcePromote if part.statuses().any(super::around::serves) => {
+                Some(step::Refused::AlreadyPrimary)
+            }
+            event::Verb::ForcePromote if known.is_none() => Some(step::Refused::NoRecord),
+            event::Verb::ForcePromote => None,
+            _ if online => return Err(Refused::GroupRuns),
+            event::Verb::Create { .. } if known.is_some() => Some(step::Refused::RecordExists),
+            _ => None,
+        };
+        let refused = refused.or((!part.is_complete()).then_some(step::Refused::EngineAway));
+        if let Some(why) = refused {
+            return Err(Refused::Group(group::Refused::Arbitration(why)));
         }
         steps.push(PlanStep::Record { group, transition });
         Ok(())

@@ -19,7 +19,7 @@ pub use event::{
     Verb,
 };
 pub use view::{GroupStatus, NodeView};
-pub use whatif::{Finding, Sentence};
+pub use whatif::{Finding, Safety, Sentence};
 
 use super::arbitration::{self, Decider};
 use super::event::{PeerBeat, RequestId};

@@ -3,13 +3,14 @@
 
 use super::{Node, Part_};
 use crate::decide::arbitration::ArbiterView;
-use crate::decide::group::{Around, Part};
+use crate::decide::group::{Around, Engines, Part, State};
 use crate::decide::settings::GroupIndex;
 use crate::decide::step;
 use crate::decide::transition::{self, Author, Copy, Inputs};
-use lockstep_engine::units::{Generation, NodeId, Nonce, Role, Span, Status, Tick};
+use lockstep_engine::units::{
+    BLOCK_BYTES, Generation, LinkState, NodeId, Nonce, Role, Status, Tick,
+};
 use serde::Serialize;
-use std::fmt;
 
 /// What would become of one group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,8 +21,27 @@ pub struct Finding {
     pub name: String,
     /// The service goes on, by itself.
     pub survives: bool,
+    /// What would keep the node that stays from going on, even if an operator asked it to.
+    pub against: Vec<Sentence>,
     /// Why, and how long it takes.
     pub because: Vec<Sentence>,
+}
+
+/// Whether one node may be lost, whichever it is. The same findings as of `what-if`, so that both
+/// say the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Safety {
+    /// Each node that may not be lost, with what stands against it. None: it is safe.
+    pub against: Vec<(NodeId, Sentence)>,
+    /// The other node goes on when an operator asks for it, not by itself.
+    pub manual: bool,
+}
+
+impl Safety {
+    /// Any one node may be lost: no acknowledged write is lost, and the other one can go on.
+    pub fn is_safe(&self) -> bool {
+        self.against.is_empty()
+    }
 }
 
 /// One reason.
@@ -48,142 +68,279 @@ pub enum Sentence {
     SurvivorUnhealthy,
     /// It has given the group up.
     SurvivorBarred,
-    /// It does not hold every acknowledged write.
-    NotMember { dirty_bytes: u64 },
-    /// Its copy, or what it knows of it, does not allow it: the word of the transition's refusal.
-    Copy(String),
-    /// Its engine is not there.
+    /// It does not hold every acknowledged write; how much it lacks, where that is counted here.
+    NotMember { dirty_bytes: Option<u64> },
+    /// The copies are not connected and in sync.
+    NotInSync,
+    /// Its copy, or what it knows of it, does not allow it.
+    Copy(#[serde(serialize_with = "as_debug")] step::Refused),
+    /// Its engine is not there, or serves nobody although it should.
     EngineAway,
-    /// It was not heard: nothing is known of it.
+    /// It owns the group, and has not brought it up, or can't bring it down.
+    NotUp,
+    /// Its daemon was not heard: nothing is known of it.
     SurvivorUnknown,
     /// No record exists.
     NoRecord,
 }
 
-impl fmt::Display for Sentence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn as_debug<S: serde::Serializer>(why: &step::Refused, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&format!("{why:?}"))
+}
+
+impl Sentence {
+    /// As people read it, who asked about the loss of `lost`.
+    pub fn told(&self, lost: NodeId) -> String {
+        let stays = lost.peer();
         match self {
-            Sentence::RunsNowhere => f.write_str("it does not run anywhere"),
-            Sentence::RunsOnSurvivor(node) => write!(f, "it runs on {node}, which stays"),
-            Sentence::HeldFor(ms) => write!(f, "writes are held for about {ms} ms, then go on"),
-            Sentence::AloneAlready => f.write_str("it goes on alone as it does now"),
+            Sentence::RunsNowhere => "it does not run anywhere".to_owned(),
+            Sentence::RunsOnSurvivor(node) => format!("it runs on node {node}, which stays"),
+            Sentence::HeldFor(ms) => format!("writes are held for about {ms} ms, then go on"),
+            Sentence::AloneAlready => "it goes on alone as it does now".to_owned(),
             Sentence::ArbiterAway => {
-                f.write_str("the arbiter does not answer: nothing can be decided until it does")
+                "the arbiter does not answer: nothing can be decided until it does".to_owned()
             }
             Sentence::TakesOverAfter(ms) => {
-                write!(f, "the other node takes over after about {ms} ms, then starts resources")
+                format!("node {stays} takes over after about {ms} ms, then starts resources")
             }
             Sentence::FailoverIsManual => {
-                f.write_str("failover is manual: `group failover` on the other node brings it up")
+                format!("failover is manual: somebody has to ask node {stays} to take over")
             }
             Sentence::SurvivorTakesNoPart => {
-                f.write_str("the other node takes no part: `cluster start` or `cluster resume`")
+                format!("node {stays} takes no part: it is suspended or stopped")
+            }
+            Sentence::SurvivorUnhealthy => format!("a monitor of node {stays} reports an error"),
+            Sentence::SurvivorBarred => format!("it has failed on node {stays}"),
+            Sentence::NotMember { dirty_bytes: None } => format!(
+                "the copy of node {stays} is stale; how far behind it is, is not known here"
+            ),
+            Sentence::NotMember { dirty_bytes: Some(bytes) } => {
+                format!("the copy of node {stays} is stale, about {} KiB behind", bytes >> 10)
+            }
+            Sentence::NotInSync => "the two copies are not connected and in sync".to_owned(),
+            Sentence::Copy(step::Refused::NoMark) => {
+                format!("node {stays} has rebooted since its copy was last known to be in sync")
+            }
+            Sentence::Copy(step::Refused::BadCopy) => {
+                format!("the copy of node {stays} is not whole, or its disk has failed")
+            }
+            Sentence::Copy(why) => format!("the copy of node {stays} can't serve ({why:?})"),
+            Sentence::EngineAway => format!("the engine of node {stays} does not serve"),
+            Sentence::NotUp => format!("node {stays} owns it, but it is not up there"),
+            Sentence::SurvivorUnknown => {
+                format!("the daemon of node {stays} is not heard: it could decide nothing")
+            }
+            Sentence::NoRecord => "no record exists".to_owned(),
+        }
+    }
+
+    /// What an operator does about it; `None` when there is nothing to do.
+    pub fn next(&self, lost: NodeId) -> Option<String> {
+        let stays = lost.peer();
+        Some(match self {
+            Sentence::RunsNowhere
+            | Sentence::RunsOnSurvivor(_)
+            | Sentence::HeldFor(_)
+            | Sentence::AloneAlready
+            | Sentence::TakesOverAfter(_)
+            | Sentence::FailoverIsManual => return None,
+            Sentence::ArbiterAway => "repair the arbiter".to_owned(),
+            Sentence::SurvivorTakesNoPart => {
+                format!("run `lockstep cluster start` or `lockstep cluster resume` on node {stays}")
             }
             Sentence::SurvivorUnhealthy => {
-                f.write_str("a monitor of the other node reports an error")
+                format!("see `lockstep monitor list` on node {stays} and mend what it names")
             }
             Sentence::SurvivorBarred => {
-                f.write_str("it has failed on the other node: `group start` there tries again")
+                format!("mend the cause on node {stays} (`lockstep status` there)")
             }
-            Sentence::NotMember { dirty_bytes } => write!(
-                f,
-                "the other node's copy is stale, about {dirty_bytes} bytes behind: wait for the \
-                 resync"
-            ),
-            Sentence::Copy(word) => write!(f, "the other node's copy can't serve ({word})"),
-            Sentence::EngineAway => f.write_str("the other node's engine is not running"),
-            Sentence::SurvivorUnknown => f.write_str("the other node is not heard"),
-            Sentence::NoRecord => f.write_str("no record exists: `mirror create` first"),
-        }
+            Sentence::NotMember { .. } => "wait for the resync to end".to_owned(),
+            Sentence::NotInSync => format!("look after node {stays} or the link to it"),
+            Sentence::Copy(_) => {
+                format!("connect node {stays} to node {lost}, so that its copy is compared")
+            }
+            Sentence::EngineAway => format!("see why the engine of node {stays} does not serve"),
+            Sentence::NotUp => {
+                format!("see what keeps it from being up on node {stays} (`lockstep status` there)")
+            }
+            Sentence::SurvivorUnknown => {
+                format!("start the daemon of node {stays}, or repair the heartbeats' network")
+            }
+            Sentence::NoRecord => {
+                "run `lockstep mirror create` on the node whose data counts".to_owned()
+            }
+        })
     }
 }
 
 impl Node {
     /// What would become of each group if `down` lost its power now.
     pub fn what_if_node_down(&self, down: NodeId, now: Tick) -> Vec<Finding> {
-        let finding = |index: usize| {
-            let around = self.around(index, now);
-            let (survives, because) = self.fate(index, down, &around);
-            let name = self.parts[index].group.settings().name.clone();
-            Finding { group: GroupIndex(index), name, survives, because }
-        };
-        (0..self.parts.len()).map(finding).collect()
+        (0..self.parts.len()).map(|index| self.finding(index, down, now)).collect()
     }
 
-    fn fate(&self, index: usize, down: NodeId, around: &Around) -> (bool, Vec<Sentence>) {
+    /// Whether any one node may be lost for a group now.
+    pub fn safety(&self, group: GroupIndex, now: Tick) -> Safety {
+        let mut safety = Safety::default();
+        if group.0 >= self.parts.len() {
+            return safety;
+        }
+        for down in [self.node.peer(), self.node] {
+            let found = self.finding(group.0, down, now);
+            safety.manual |= found.because.contains(&Sentence::FailoverIsManual);
+            safety.against.extend(found.against.into_iter().map(|why| (down, why)));
+        }
+        safety
+    }
+
+    fn finding(&self, index: usize, down: NodeId, now: Tick) -> Finding {
+        let around = self.around(index, now);
+        let mut against = Vec::new();
+        let (runs, mut because) = self.fate(index, down, &around, &mut against);
+        let manual = because.contains(&Sentence::FailoverIsManual);
+        let survives = runs && !manual && against.is_empty();
+        if runs && !survives {
+            because
+                .retain(|why| !matches!(why, Sentence::TakesOverAfter(_) | Sentence::HeldFor(_)));
+        }
+        because.extend(against.iter().cloned());
+        let name = self.parts[index].group.settings().name.clone();
+        Finding { group: GroupIndex(index), name, survives, against, because }
+    }
+
+    /// Whether somebody would run it, and why; what stands against that goes to `against`.
+    fn fate(
+        &self,
+        index: usize,
+        down: NodeId,
+        around: &Around,
+        against: &mut Vec<Sentence>,
+    ) -> (bool, Vec<Sentence>) {
         if around.version.is_none() {
-            return (false, vec![Sentence::NoRecord]);
+            against.push(Sentence::NoRecord);
+            return (false, Vec::new());
         }
         let away = self.parts[index].decider.view().arbiter != ArbiterView::Answers;
         let times = &self.times;
-        match around.owner {
-            None => (false, vec![Sentence::RunsNowhere]),
+        let (runs, because) = match around.owner {
+            None => {
+                self.against_a_start(index, down.peer(), around, against);
+                (false, vec![Sentence::RunsNowhere])
+            }
             Some(owner) if owner != down => {
-                let mut because = vec![Sentence::RunsOnSurvivor(owner)];
+                let state = match around.peer {
+                    _ if owner == self.node => Some(self.parts[index].group.state()),
+                    peer => peer.map(|peer| peer.state),
+                };
+                if owner == self.node && around.engines != Engines::Serving {
+                    against.push(Sentence::EngineAway);
+                } else if state.is_some_and(|state| !state.is_online() || state == State::Stuck) {
+                    against.push(Sentence::NotUp);
+                }
+                let runs = Sentence::RunsOnSurvivor(owner);
                 if !around.both {
-                    because.push(Sentence::AloneAlready);
-                    return (true, because);
+                    return (true, vec![runs, Sentence::AloneAlready]);
+                }
+                if owner != self.node && !around.peer_heard {
+                    // Without its daemon it would hold writes for ever.
+                    against.push(Sentence::SurvivorUnknown);
                 }
                 let held = times.link_dead.plus(times.grace).plus(times.arbiter_attempt);
-                because.push(if away { Sentence::ArbiterAway } else { held_for(held) });
-                (!away, because)
+                (true, vec![runs, Sentence::HeldFor(held.as_millis())])
             }
             Some(_) => {
-                let mut against = self.against(index, down.peer(), around);
-                if away {
-                    against.push(Sentence::ArbiterAway);
-                }
-                if !against.is_empty() {
-                    return (false, against);
-                }
+                self.against_a_takeover(index, down.peer(), around, against);
                 let after = times.heartbeat_timeout.plus(times.margin);
-                (true, vec![Sentence::TakesOverAfter(after.as_millis())])
+                let mut because = vec![Sentence::TakesOverAfter(after.as_millis())];
+                if !self.parts[index].group.settings().failover_auto {
+                    because.push(Sentence::FailoverIsManual);
+                }
+                (true, because)
             }
+        };
+        if away {
+            against.push(Sentence::ArbiterAway);
+        }
+        (runs, because)
+    }
+
+    /// What stands against a start by `survivor` of a group that runs nowhere.
+    fn against_a_start(
+        &self,
+        index: usize,
+        survivor: NodeId,
+        around: &Around,
+        against: &mut Vec<Sentence>,
+    ) {
+        let part = &self.parts[index];
+        if survivor != self.node && !around.peer_heard {
+            against.push(Sentence::SurvivorUnknown);
+        } else if survivor == self.node && !part.is_complete() {
+            against.push(Sentence::EngineAway);
+        }
+        if !around.both {
+            if around.alone != (survivor == self.node) {
+                against.push(part.behind(survivor, self));
+            }
+        } else if !part.is_linked() {
+            against.push(Sentence::NotInSync);
         }
     }
 
     /// What stands against a takeover by `survivor`.
-    fn against(&self, index: usize, survivor: NodeId, around: &Around) -> Vec<Sentence> {
+    fn against_a_takeover(
+        &self,
+        index: usize,
+        survivor: NodeId,
+        around: &Around,
+        against: &mut Vec<Sentence>,
+    ) {
         let part = &self.parts[index];
-        let mut against = Vec::new();
-        if !part.group.settings().failover_auto {
-            against.push(Sentence::FailoverIsManual);
+        // An owner is in sync only with a peer that has taken its mark.
+        let equal = if survivor == self.node { part.is_linked() } else { around.in_sync };
+        let own = (survivor == self.node).then(|| part.against_own_copy(self)).flatten();
+        if let Some(why) = own {
+            against.push(why);
+        } else if !around.both {
+            against.push(part.behind(survivor, self));
+        } else if !equal {
+            against.push(Sentence::NotInSync);
         }
         let (takes, healthy, barred) = if survivor == self.node {
             let own = self.announce();
-            (own.part == Part::Takes, own.healthy, part.group.peer_group().barred)
+            (own.part == Part::Takes, true, part.group.peer_group().barred)
         } else if around.peer_heard {
             let barred = around.peer.is_some_and(|peer| peer.barred);
             (around.peer_part == Part::Takes, around.peer_takes, barred)
         } else {
-            against.push(Sentence::SurvivorUnknown);
-            return against;
+            return against.push(Sentence::SurvivorUnknown);
         };
         if !takes {
             against.push(Sentence::SurvivorTakesNoPart);
-        } else if !healthy && survivor != self.node {
+        } else if !healthy {
             against.push(Sentence::SurvivorUnhealthy);
         }
         if barred {
             against.push(Sentence::SurvivorBarred);
         }
-        match survivor == self.node {
-            true => against.extend(part.against_own_copy(self)),
-            false if !around.both => {
-                let dirty = part.statuses().map(|status| status.dirty_blocks * 4096).sum();
-                against.push(Sentence::NotMember { dirty_bytes: dirty });
-            }
-            false => {}
-        }
-        against
     }
 }
 
-fn held_for(span: Span) -> Sentence {
-    Sentence::HeldFor(span.as_millis())
-}
-
 impl Part_ {
+    /// Both copies are connected, and nothing has to be made equal first.
+    fn is_linked(&self) -> bool {
+        let linked = |status: &Status| status.link == LinkState::Up && !status.reconcile_pending;
+        self.is_complete() && self.statuses().all(linked)
+    }
+
+    /// The copy of `survivor` is stale; the only member counts by how much.
+    fn behind(&self, survivor: NodeId, node: &Node) -> Sentence {
+        let blocks: u64 = self.statuses().map(|status| status.dirty_blocks).sum();
+        let counted = survivor != node.node && self.is_complete();
+        let dirty_bytes = counted.then(|| blocks.saturating_mul(BLOCK_BYTES));
+        Sentence::NotMember { dirty_bytes }
+    }
+
     /// What the table of transitions says against a takeover with the copies here.
     fn against_own_copy(&self, node: &Node) -> Option<Sentence> {
         if !self.is_complete() {
@@ -211,11 +368,8 @@ impl Part_ {
         let author = Author { node: node.node, boot: node.boot, nonce: Nonce(1), since: 0 };
         match transition::takeover(&record, author, &inputs) {
             Ok(_) => None,
-            Err(step::Refused::NotMember { .. }) => {
-                let dirty = self.statuses().map(|status| status.dirty_blocks * 4096).sum();
-                Some(Sentence::NotMember { dirty_bytes: dirty })
-            }
-            Err(why) => Some(Sentence::Copy(format!("{why:?}"))),
+            Err(step::Refused::NotMember { .. }) => Some(self.behind(node.node, node)),
+            Err(why) => Some(Sentence::Copy(why)),
         }
     }
 }

@@ -45,6 +45,15 @@ pub fn a_live_primary_is_not_taken_over_from() {
 }
 
 #[test]
+pub fn a_heartbeat_after_the_request_answers_it_at_once() {
+    let mut world = World::serving(A);
+    let asked = world.ask(B, Verb::Takeover);
+    world.run(1_000);
+    assert_eq!(world.answer(asked), Some(Err(Refused::PeerAlive)));
+    assert_eq!((world.role(A), world.members()), (Role::Primary, Members::BOTH));
+}
+
+#[test]
 pub fn without_the_mark_nothing_is_taken_over() {
     let mut world = World::serving(A);
     world.link = false;

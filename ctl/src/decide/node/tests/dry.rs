@@ -4,6 +4,7 @@ use super::world::*;
 use crate::decide::group::{self, Act, GroupVerb};
 use crate::decide::node::{ClusterVerb, Plan, PlanStep, Refused, Sentence, Verb};
 use crate::decide::settings::{MonitorIndex, ResourceIndex};
+use crate::decide::step;
 use lockstep_engine::units::NodeId;
 
 fn up() -> World {
@@ -27,7 +28,7 @@ fn effects(plan: &Plan, wanted: NodeId) -> Vec<(Act, ResourceIndex)> {
 fn what_if(world: &World, at: NodeId, down: NodeId) -> (bool, Vec<Sentence>) {
     let found = world.node(at).what_if_node_down(down, world.now()).remove(0);
     for sentence in &found.because {
-        assert!(!sentence.to_string().is_empty());
+        assert!(!sentence.told(down).is_empty());
     }
     (found.survives, found.because)
 }
@@ -106,6 +107,53 @@ fn reasons_against_a_failover_are_all_named() {
     assert!(!survives && because.contains(&Sentence::SurvivorUnknown));
     let (survives, because) = what_if(&world, A, B);
     assert_eq!((survives, because.last()), (true, Some(&Sentence::AloneAlready)));
+}
+
+#[test]
+fn what_is_safe_follows_from_what_if_and_names_what_stands_against_it() {
+    let against = |world: &World, at: NodeId| {
+        let safety = world.node(at).safety(G, world.now());
+        for down in [A, B] {
+            let found = world.node(at).what_if_node_down(down, world.now()).remove(0);
+            let named = safety.against.iter().filter(|(lost, _)| *lost == down).count();
+            assert_eq!(found.against.len(), named, "{at} {down}");
+            assert!(found.survives == found.against.is_empty() || safety.manual, "{found:?}");
+            for (lost, why) in &safety.against {
+                assert!(why.next(*lost).is_some(), "{why:?} has no next move");
+            }
+        }
+        safety.against
+    };
+    let mut world = up();
+    for at in [A, B] {
+        assert_eq!(against(&world, at), [], "{at}");
+    }
+    world.daemon_dies(B);
+    world.run(6_000);
+    assert_eq!(against(&world, A), [(A, Sentence::SurvivorUnknown)]);
+    world.daemon_starts(B);
+    world.run(3_000);
+    assert_eq!(against(&world, A), []);
+    // The owner would hold its writes for ever: nobody asks for the record to be shrunk.
+    world.daemon_dies(A);
+    world.run(6_000);
+    assert!(against(&world, B).contains(&(B, Sentence::SurvivorUnknown)));
+    let mut world = up();
+    world.ask(B, Verb::Cluster(ClusterVerb::Suspend));
+    world.run(1_000);
+    for at in [A, B] {
+        assert_eq!(against(&world, at), [(A, Sentence::SurvivorTakesNoPart)], "{at}");
+    }
+    world.link = false;
+    world.host(B).engine.mark = None;
+    world.run(500);
+    let mark = (A, Sentence::Copy(step::Refused::NoMark));
+    assert!(against(&world, B).contains(&mark), "{:?}", against(&world, B));
+    let mut settings = group();
+    settings.failover_auto = false;
+    let world = World::up(settings, Vec::new());
+    assert_eq!((against(&world, A), against(&world, B)), (vec![], vec![]), "on request it goes on");
+    assert!(world.node(A).safety(G, world.now()).manual);
 }
 
 #[test]
