@@ -204,7 +204,10 @@ impl Replica {
         if !good && replicating {
             // Writes are on their way to a copy that does not count any more.
             self.peer_disk_failed();
-        } else if !good || (!quiet && !replicating && (!marked || self.reports_void(hello))) {
+        } else if !good
+            || self.reconcile_stuck
+            || (!quiet && !replicating && (!marked || self.reports_void(hello)))
+        {
             self.set_stage(Stage::Blocked { shrink: true });
         } else if replicating || self.stage == Stage::Preparing {
             // A hello in mid-session (a record was learned) changes nothing.
@@ -350,6 +353,7 @@ impl Replica {
         self.losses.push_back(self.now);
         self.calm_at = None;
         self.sync = None;
+        self.reconcile_stuck = false;
         self.sync_sent = 0;
         self.verify = None;
         self.set_stage(Stage::Away);

@@ -143,6 +143,8 @@ pub struct Replica {
     sync_sent: u64,
     sync_paused: bool,
     is_flushing_reconciled: bool,
+    /// What members must have made equal can be read on neither side: see `reconcile_stuck`.
+    reconcile_stuck: bool,
     /// Operations admitted before this number must drain before the peer counts (R27 2).
     tighten_seq: u64,
     verify: Option<Verify>,
@@ -281,6 +283,7 @@ impl Replica {
             sync_sent: 0,
             sync_paused: false,
             is_flushing_reconciled: false,
+            reconcile_stuck: false,
             tighten_seq: 0,
             verify: None,
             verify_mismatches: 0,
@@ -409,8 +412,8 @@ impl Replica {
         match op.kind {
             Kind::Read(_) => self.on_read_done(key, result),
             Kind::Write(_) => self.on_write_done(key, result),
-            Kind::Piece(_) => self.on_piece_read(key, result),
-            Kind::Repair(_) => self.on_repair_written(key, result),
+            Kind::Piece(_) => self.on_piece_disk(key, result),
+            Kind::Repair(_) => self.on_repair_disk(key, result),
         }
     }
 

@@ -5,5 +5,6 @@ mod bits;
 mod outlived;
 mod pace;
 mod pair;
+mod repair;
 mod resent;
 mod set_back;
