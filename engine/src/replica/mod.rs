@@ -506,9 +506,14 @@ impl Replica {
         matches!(self.role, Role::Primary | Role::Demoting)
     }
 
-    /// Whether an answer needs the peer's report: it is a member in the record that is acted on,
-    /// in the one on its way to the disk, or in one that an open attempt may yet install (R4).
+    /// Whether an answer needs the peer's report: it is, or may be, a member, or becomes one (R27).
     fn peer_required(&self) -> bool {
+        self.peer_may_be_member() || matches!(self.stage, Stage::Growing(_))
+    }
+
+    /// Whether the peer is a member in the record that is acted on, in the one on its way to the
+    /// disk, or in one that an open attempt may yet install (R4).
+    fn peer_may_be_member(&self) -> bool {
         let peer = self.peer;
         let names = |record: &VolumeRecord| record.members.contains(peer);
         let attempts = self.meta.get().attempts.iter().flatten();
@@ -517,7 +522,6 @@ impl Replica {
         acted_on.is_some_and(names)
             || self.meta.get().record.as_ref().is_some_and(names)
             || attempts.any(|attempt| names(&attempt.wanted))
-            || matches!(self.stage, Stage::Growing(_))
     }
 
     /// Whether the peer is a member, in the record that is acted on or in the one on its way.

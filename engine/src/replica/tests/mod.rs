@@ -2,6 +2,7 @@
 //! loads, or a count of what is on its way.
 
 mod bits;
+mod grow;
 mod outlived;
 mod pace;
 mod pair;
