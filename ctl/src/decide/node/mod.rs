@@ -86,6 +86,8 @@ struct Part_ {
     held_release: Option<Version>,
     kept: KeptLease,
     announced: Option<Version>,
+    /// Version that the last heartbeat of the peer has named.
+    peer_version: Option<Version>,
 }
 
 /// The engine of one volume, as last heard.
@@ -149,6 +151,7 @@ impl Node {
                 held_release: None,
                 kept: kept.next().unwrap_or_default(),
                 announced: None,
+                peer_version: None,
             }
         };
         let mut node = Node {
@@ -275,8 +278,10 @@ impl Node {
             }
         }
         let listened = self.heartbeats_from.after(self.times.boot_grace());
-        if listened > now {
-            self.wake_at(listened);
+        for at in [listened, self.peer_dead_at()] {
+            if at > now {
+                self.wake_at(at);
+            }
         }
         for index in 0..self.parts.len() {
             let part = &self.parts[index];

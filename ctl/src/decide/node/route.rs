@@ -19,6 +19,7 @@ impl Node {
             Event::Peer { state, beats } => {
                 self.peer = Some((state, now));
                 for (part, beat) in self.parts.iter_mut().zip(beats) {
+                    part.peer_version = beat.version;
                     part.decider.handle(event::Event::Heartbeat(beat), wall_ms, now);
                 }
             }

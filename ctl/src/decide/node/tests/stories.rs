@@ -74,6 +74,41 @@ fn a_move_stops_in_reverse_then_passes_on_then_starts_there() {
 }
 
 #[test]
+fn a_stop_that_was_announced_in_a_lost_heartbeat_is_not_undone() {
+    let mut world = up();
+    world.ask_group(A, GroupVerb::Move);
+    world.run(3_000);
+    assert_eq!(world.state(B), State::Up);
+    world.beats = false;
+    let request = world.ask_group(B, GroupVerb::Stop);
+    world.run(3_000);
+    assert_eq!((world.answer(request), world.owner()), (Some(Ok(())), None));
+    let knows = |world: &World| {
+        let known = world.node(A).decider(G).expect("a group").view().record;
+        known.is_some_and(|record| record.owner.is_none())
+    };
+    world.run_until(30_000, knows);
+    world.run(9_000);
+    world.beats = true;
+    world.run(60_000);
+    assert_eq!((world.owner(), world.state(A), world.state(B)), (None, State::Down, State::Down));
+}
+
+#[test]
+fn a_stopped_group_of_which_nobody_can_tell_is_started_after_a_while() {
+    let mut world = up();
+    world.ask_group(A, GroupVerb::Move);
+    world.run(3_000);
+    world.beats = false;
+    world.ask_group(B, GroupVerb::Stop);
+    world.run(1_000);
+    world.daemon_dies(B); // Its engine lives, and with it the link.
+    world.run(60_000);
+    let told = &world.notes;
+    assert_eq!((world.owner(), world.state(A)), (Some(A), State::Up), "{told:#?}");
+}
+
+#[test]
 fn a_takeover_where_the_group_runs_changes_nothing() {
     let mut world = up();
     let verb = Verb::Mirror(G, event::Verb::Takeover);
