@@ -11,7 +11,6 @@ use crate::decide::node::{HostAction, Note};
 use crate::decide::settings::{FinalAction, GroupIndex, ResourceIndex};
 use crate::decide::step::Note as OfArbitration;
 use lockstep_engine::units::Span;
-use std::path::Path;
 
 impl Daemon {
     /// Writes an event down, in both places.
@@ -252,12 +251,18 @@ impl Daemon {
         self.tell(Weight::Alarm, "config-differs", None, message);
     }
 
-    pub(super) fn memory_lost(&self, path: &Path, cause: &std::io::Error) {
+    /// `cause` names the file and what the system said.
+    pub(super) fn memory_lost(&self, cause: &str) {
         let message = format!(
-            "{}: {cause}; after a restart of the daemon, stopped groups may start again",
-            path.display()
+            "{cause}; what operators ask for is refused as not stored, and after a restart of the \
+             daemon stopped groups may start again: make the file writable"
         );
-        self.tell(Weight::Warning, "memory-lost", None, message);
+        self.tell(Weight::Alarm, "memory-lost", None, message);
+    }
+
+    pub(super) fn memory_back(&self) {
+        let message = "what operators want is stored again".to_owned();
+        self.tell(Weight::Info, "memory-back", None, message);
     }
 }
 

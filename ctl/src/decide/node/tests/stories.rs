@@ -3,7 +3,7 @@
 use super::world::*;
 use crate::decide::event::{self, RequestId};
 use crate::decide::group::{self, Act, GroupVerb, Note as GroupNote, Part, State};
-use crate::decide::node::{ClusterVerb, Event, HostAction, Note, Refused, Step, Verb};
+use crate::decide::node::{ClusterVerb, Event, HostAction, Node, Note, Refused, Step, Verb};
 use crate::decide::settings::{FinalAction, ResourceIndex};
 use lockstep_engine::units::{DiskState, Need, NodeId};
 
@@ -669,4 +669,34 @@ fn what_an_operator_wants_is_stored_before_the_answer() {
     let place = |wanted: fn(&Step) -> bool| steps.iter().position(wanted).expect("a step");
     let stored = place(|step| matches!(step, Step::Remember(_)));
     assert!(stored < place(|step| matches!(step, Step::Reply { .. })));
+}
+
+#[test]
+fn what_can_t_be_stored_is_no_answer_before_it_is() {
+    let mut world = up();
+    let now = world.now();
+    let node = world.host(A).node.as_mut().expect("daemon is up");
+    let ask = |node: &mut Node, request, verb, works: bool| {
+        node.handle(Event::Operator { request: RequestId(request), verb }, 0, now);
+        let (mut stored, mut answers) = (0, Vec::new());
+        while let Some(step) = node.poll_step() {
+            match step {
+                Step::Remember(_) => {
+                    stored += 1;
+                    let failed = (!works).then(|| "memory: no space left".to_owned());
+                    node.handle(Event::Remembered { failed }, 0, now);
+                }
+                Step::Reply { result, .. } => answers.push(result),
+                _ => {}
+            }
+        }
+        (stored, answers)
+    };
+    let refused = Err(Refused::NotStored { cause: "memory: no space left".to_owned() });
+    let suspend = Verb::Cluster(ClusterVerb::Suspend);
+    assert_eq!(ask(node, 9_000, suspend, false), (1, vec![refused.clone()]));
+    // It is so already, and would be forgotten: each request tries again.
+    assert_eq!(ask(node, 9_001, Verb::Cluster(ClusterVerb::Resume), false), (1, vec![refused]));
+    assert_eq!(ask(node, 9_002, suspend, true), (1, vec![Ok(())]));
+    assert_eq!(ask(node, 9_003, Verb::Cluster(ClusterVerb::Resume), true), (1, vec![Ok(())]));
 }
