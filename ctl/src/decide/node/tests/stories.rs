@@ -700,3 +700,24 @@ fn what_can_t_be_stored_is_no_answer_before_it_is() {
     assert_eq!(ask(node, 9_002, suspend, true), (1, vec![Ok(())]));
     assert_eq!(ask(node, 9_003, Verb::Cluster(ClusterVerb::Resume), true), (1, vec![Ok(())]));
 }
+
+#[test]
+fn an_owner_that_boots_raises_no_alarm_about_what_it_never_ran() {
+    let mut settings = group();
+    settings.failover_auto = false;
+    let mut world = World::up(settings, Vec::new());
+    world.host_dies(A);
+    world.run(20_000);
+    world.host_boots(A);
+    world.run(30_000);
+    assert_eq!((world.owner(), world.state(A)), (Some(A), State::Up));
+    assert!(!noted(&world, A, |note| matches!(note, GroupNote::Lost(_))), "{:#?}", world.notes);
+    // Its programs take their time to say that they are off, as after a boot.
+    world.host_dies(A);
+    world.run(20_000);
+    world.host(A).fault[APP.0] = Fault::Mute;
+    world.host_boots(A);
+    world.run(30_000);
+    assert_eq!((world.owner(), world.state(A)), (Some(A), State::Up));
+    assert!(!noted(&world, A, |note| matches!(note, GroupNote::Lost(_))), "{:#?}", world.notes);
+}
