@@ -12,7 +12,7 @@ use crate::decide::settings::GroupIndex;
 use lockstep_engine::units::{BootId, Span, Status, Tick, Version};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// One engine.
 pub(super) struct Slot {
@@ -23,6 +23,8 @@ pub(super) struct Slot {
     /// Build and configuration digest of the engine while it is connected.
     pub build: Option<(String, String)>,
     pub status: Option<Box<Status>>,
+    /// The same, for whoever waits until the engine has spoken.
+    pub told: watch::Sender<Option<Box<Status>>>,
     /// Highest record version that it has persisted, kept while it restarts.
     pub floor: Option<Version>,
 }
@@ -63,6 +65,7 @@ pub(super) fn open(
             launcher: view.engine_process.spawn.then(|| launcher(view, engine, name)),
             build: None,
             status: None,
+            told: watch::Sender::new(None),
             floor: None,
         })
     };
@@ -119,6 +122,7 @@ impl Daemon {
                     let version = status.record.map_or(Version(0), |record| record.version);
                     slot.floor = slot.floor.max(Some(version));
                     slot.status = Some(status.clone());
+                    slot.told.send_replace(Some(status.clone()));
                 }
                 let group = slot.group;
                 self.event(Event::Arbitration { group, event });
@@ -130,6 +134,7 @@ impl Daemon {
         let Some(slot) = self.slots.get_mut(place) else { return };
         let group = slot.group;
         slot.status = None;
+        slot.told.send_replace(None);
         if slot.build.take().is_some() {
             let volume = self.view.engines[place].config.volume.name.clone();
             self.engine_lost(&volume);
