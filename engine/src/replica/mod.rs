@@ -142,7 +142,6 @@ pub struct Replica {
     /// Bytes of data that travelled in the last round, which may be over.
     sync_sent: u64,
     sync_paused: bool,
-    is_flushing_reconciled: bool,
     /// What members must have made equal can be read on neither side: see `reconcile_stuck`.
     reconcile_stuck: bool,
     /// Operations admitted before this number must drain before the peer counts (R27 2).
@@ -282,7 +281,6 @@ impl Replica {
             pace: Pace::new(pace_bounds(&settings), now),
             sync_sent: 0,
             sync_paused: false,
-            is_flushing_reconciled: false,
             reconcile_stuck: false,
             tighten_seq: 0,
             verify: None,

@@ -95,8 +95,8 @@ impl Replica {
     }
 
     /// What must be made equal can't be read here. The copy stays what it is, since all its other
-    /// blocks may be the only ones that are left. A peer that misses nothing has the data: what this
-    /// node has beyond that was never answered, nor shown to anybody (R41, R43).
+    /// blocks may be the only ones that are left. A peer that misses nothing has the data: what
+    /// this node has beyond that was never answered, nor shown to anybody (R41, R43).
     fn piece_unreadable(&mut self, key: Key, at: Extent, error: DiskError, wanted: bool) {
         self.note(Note::DiskFailed { errno: error.errno });
         let proven = self.stage == Stage::Reconciling && self.peer_is_proven();

@@ -24,7 +24,7 @@ impl Replica {
             self.dirty.bitmap.set_all();
         }
         self.round += 1;
-        self.is_flushing_reconciled = false;
+        self.flushes.reconciled = false;
         self.reconcile_stuck = false;
         let generation = self.record.map_or(self.meta.get().generation, |r| r.generation);
         self.disown_pieces();
@@ -222,8 +222,8 @@ impl Replica {
         if self.stage == Stage::Syncing {
             self.set_stage(Stage::Growing(Grow::Draining));
             self.begin_grow();
-        } else if !self.is_flushing_reconciled {
-            self.is_flushing_reconciled = true;
+        } else if !self.flushes.reconciled {
+            self.flushes.reconciled = true;
             self.start_flush(FlushFor::Reconciled(self.round), true);
         }
     }
@@ -248,7 +248,7 @@ impl Replica {
         if round != self.round {
             return;
         }
-        self.is_flushing_reconciled = false;
+        self.flushes.reconciled = false;
         if self.stage != Stage::Reconciling || !remote_done || self.dirty.bitmap.count() > 0 {
             return;
         }

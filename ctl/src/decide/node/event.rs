@@ -197,7 +197,7 @@ pub enum Refused {
     Busy,
     /// These groups could not be brought down.
     Stuck(Vec<GroupIndex>),
-    /// It is carried out, but can't be stored: the next daemon will not know of it. Object and cause.
+    /// It is carried out, but can't be stored: the next daemon will not know. Object and cause.
     NotStored { cause: String },
 }
 
