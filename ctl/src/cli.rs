@@ -180,6 +180,8 @@ pub(crate) enum MirrorVerb {
 
 /// Verbs that only look, or that have nothing to do with a daemon: no dry run is needed.
 const LOOKING: &[&str] = &[
+    "doctor",
+    "support-bundle",
     "daemon",
     "status",
     "monitor list",

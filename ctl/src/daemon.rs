@@ -100,6 +100,8 @@ pub struct Daemon {
     last_request: u64,
     /// Engines whose steps could not be handed over; the node is told on the next turn.
     lost_steps: Vec<usize>,
+    /// What operators want could not be stored the last time.
+    memory_fails: bool,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT. `digest` is of the configuration that both nodes must

@@ -33,8 +33,8 @@ pub const PIECE_RUNS_MAX: usize = 4;
 pub const PEER_OPS_MAX: usize = CLIENT_OPS_MAX + SYNC_OPS_MAX * PIECE_RUNS_MAX;
 
 /// Reads and digests that a peer may ask for at once: its clients' reads that failed there, its
-/// repairs and its pieces.
-pub const PEER_READS_MAX: usize = CLIENT_OPS_MAX + 2 * SYNC_OPS_MAX;
+/// repairs and its pieces, each of which may want its data when its digests are still on their way.
+pub const PEER_READS_MAX: usize = CLIENT_OPS_MAX + 3 * SYNC_OPS_MAX;
 
 /// Resync and verify pieces in flight at once, and so buffers of `PIECE_BYTES_MAX` that the shell
 /// gives to the replica for its own use: 16 MiB.

@@ -168,7 +168,7 @@ async fn ping_hears_who_is_there_with_and_without_privileged_sockets() {
     let Some(_) = neighbour(name, "p") else { return };
     let lab = Lab::new();
     let context = lab.context("gateway");
-    let around = Surroundings { context: &context, resource: None, mirror: None };
+    let around = Surroundings { context: &context, resource: None, mirror: ("", None) };
     let of = |targets: &[&str], require| Probe::Ping {
         targets: targets.iter().map(|target| target.parse().unwrap()).collect(),
         require,

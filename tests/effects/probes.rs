@@ -9,7 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 
 fn around(context: &Context) -> Surroundings<'_> {
-    Surroundings { context, resource: None, mirror: None }
+    Surroundings { context, resource: None, mirror: ("", None) }
 }
 
 /// Threads of this process that read disks.
@@ -89,7 +89,7 @@ async fn a_resource_is_fine_while_it_is_on() {
     });
     let (monitor, context) = (lab.context("web-monitor"), lab.context("web"));
     let spec = Spec::Resource { group: "g".to_owned(), resource: "web".to_owned() };
-    let around = |resource| Surroundings { context: &monitor, resource, mirror: None };
+    let around = |resource| Surroundings { context: &monitor, resource, mirror: ("", None) };
     start(&resource, &context, within(5_000)).await.unwrap();
     let found = probe(&spec, around(Some((&resource, &context))), within(5_000)).await;
     assert_eq!(found, Found::Fine);

@@ -211,7 +211,7 @@ fn of_node(bundle: &mut Bundle, cluster: &Cluster, path: &Path, node: NodeId) ->
         let volume = &engine.config.volume.name;
         bundle.put(&format!("engines/{volume}.toml"), Ok(engine.text.clone().into_bytes()))?;
         let metadata = offline::inspect(&engine.config.cluster_partition, None, true);
-        let metadata = metadata.map(String::into_bytes);
+        let metadata = metadata.map(|shown| shown.text.into_bytes());
         let metadata = metadata.map_err(|error| io::Error::other(error.to_string()));
         bundle.put(&format!("engines/{volume}.metadata.json"), metadata)?;
     }

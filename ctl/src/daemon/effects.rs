@@ -3,6 +3,7 @@
 //! let go. What ends after its deadline may still report: the node knows that it is late.
 
 use super::{Daemon, End};
+use crate::act::clock;
 use crate::act::last::LastError;
 use crate::act::probe::spec::Found as Seen;
 use crate::act::probe::{self, Surroundings};
@@ -14,7 +15,7 @@ use crate::decide::group::{Act, Outcome};
 use crate::decide::monitor::Found;
 use crate::decide::node::HostAction;
 use crate::decide::settings::{FinalAction, GroupIndex, MonitorIndex, ResourceIndex};
-use lockstep_engine::units::Tick;
+use lockstep_engine::units::{Span, Tick};
 use std::collections::HashMap;
 use tokio::task::JoinHandle;
 
@@ -91,16 +92,29 @@ impl Daemon {
         let mirror = match &spec {
             Watched::Mirror(volume) => {
                 let place = self.view.engines.iter().position(|e| e.config.volume.id == *volume);
-                place.and_then(|place| self.slots[place].status.clone())
+                place.map(|place| {
+                    let name = self.view.engines[place].config.volume.name.clone();
+                    (name, self.slots[place].told.subscribe())
+                })
             }
             _ => None,
         };
         let ends = self.ends.clone();
         tokio::spawn(async move {
+            let mut status = None;
+            let mut volume = String::new();
+            if let Some((name, mut told)) = mirror {
+                // An engine that has only just been started, or connected to, is not silent yet.
+                let spoken = told.wait_for(Option::is_some);
+                let half = Span(deadline.since(clock::now()).0 / 2);
+                let ends = tokio::time::timeout(clock::until(clock::now().after(half)), spoken);
+                status = ends.await.ok().and_then(Result::ok).and_then(|status| status.clone());
+                volume = name;
+            }
             let around = Surroundings {
                 context: &context,
                 resource: watched.as_ref().map(|(spec, context)| (spec, context)),
-                mirror: mirror.as_deref(),
+                mirror: (&volume, status.as_deref()),
             };
             let found = match probe::probe(&spec, around, deadline).await {
                 Seen::Fine => Found::Fine,

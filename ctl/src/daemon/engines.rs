@@ -13,7 +13,7 @@ use crate::decide::settings::GroupIndex;
 use lockstep_engine::units::{BootId, Span, Status, Tick, Version};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// One engine.
 pub(super) struct Slot {
@@ -26,6 +26,8 @@ pub(super) struct Slot {
     pub status: Option<Box<Status>>,
     /// What earlier statuses have told; it outlives a restart of the engine.
     pub shown: Shown,
+    /// The same, for whoever waits until the engine has spoken.
+    pub told: watch::Sender<Option<Box<Status>>>,
     /// Highest record version that it has persisted, kept while it restarts.
     pub floor: Option<Version>,
 }
@@ -67,6 +69,7 @@ pub(super) fn open(
             build: None,
             status: None,
             shown: Shown::default(),
+            told: watch::Sender::new(None),
             floor: None,
         })
     };
@@ -125,6 +128,7 @@ impl Daemon {
                     let version = status.record.map_or(Version(0), |record| record.version);
                     slot.floor = slot.floor.max(Some(version));
                     slot.status = Some(Box::new(slot.shown.take(status)));
+                    slot.told.send_replace(slot.status.clone());
                 }
                 let group = slot.group;
                 self.event(Event::Arbitration { group, event });
@@ -136,6 +140,7 @@ impl Daemon {
         let Some(slot) = self.slots.get_mut(place) else { return };
         let group = slot.group;
         slot.status = None;
+        slot.told.send_replace(None);
         if slot.build.take().is_some() {
             let volume = self.view.engines[place].config.volume.name.clone();
             self.engine_lost(&volume);

@@ -13,7 +13,6 @@ use crate::decide::node::{HostAction, Note, Refused};
 use crate::decide::settings::{FinalAction, GroupIndex, ResourceIndex};
 use crate::decide::step::Note as OfArbitration;
 use lockstep_engine::units::{NodeId, Span, Tick};
-use std::path::Path;
 
 /// One kind of silence that lasts so long is told. The two kinds begin and end at about the same
 /// time where a node dies or returns.
@@ -316,12 +315,18 @@ impl Daemon {
         self.tell(Weight::Alarm, "config-differs", None, message);
     }
 
-    pub(super) fn memory_lost(&self, path: &Path, cause: &std::io::Error) {
+    /// `cause` names the file and what the system said.
+    pub(super) fn memory_lost(&self, cause: &str) {
         let message = format!(
-            "{}: {cause}; after a restart of the daemon, stopped groups may start again",
-            path.display()
+            "{cause}; what operators ask for is refused as not stored, and after a restart of the \
+             daemon stopped groups may start again: make the file writable"
         );
-        self.tell(Weight::Warning, "memory-lost", None, message);
+        self.tell(Weight::Alarm, "memory-lost", None, message);
+    }
+
+    pub(super) fn memory_back(&self) {
+        let message = "what operators want is stored again".to_owned();
+        self.tell(Weight::Info, "memory-back", None, message);
     }
 }
 

@@ -108,6 +108,13 @@ pub fn explain(refused: &node::Refused, known: &Known<'_>) -> Refusal {
             "stuck",
             format!("node {node}: not every group could be brought down; see `lockstep status`"),
         ),
+        node::Refused::NotStored { cause } => (
+            "not-stored",
+            format!(
+                "{cause}: it is carried out, but a restart of the daemon forgets it; make the file \
+                 writable and ask again"
+            ),
+        ),
     };
     Refusal { code: code.to_owned(), message }
 }

@@ -153,6 +153,7 @@ pub(super) fn start(
         watchers: Vec::new(),
         last_request: 0,
         lost_steps: Vec::new(),
+        memory_fails: false,
         view,
     })
 }

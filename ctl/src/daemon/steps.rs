@@ -105,8 +105,14 @@ impl Daemon {
         let path = start::memory_path(&self.view);
         let bytes = serde_json::to_vec(memory).map_err(std::io::Error::from);
         let stored = bytes.and_then(|bytes| file::replace_synced(&path, &bytes));
-        if let Err(cause) = stored {
-            self.memory_lost(&path, &cause);
+        let failed = stored.err().map(|cause| format!("{}: {cause}", path.display()));
+        match &failed {
+            Some(cause) if !self.memory_fails => self.memory_lost(cause),
+            None if self.memory_fails => self.memory_back(),
+            _ => {}
         }
+        self.memory_fails = failed.is_some();
+        // Before the next step, which may be the answer that depends on it.
+        self.node.handle(Event::Remembered { failed }, clock::wall_ms(), clock::now());
     }
 }

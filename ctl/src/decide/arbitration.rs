@@ -273,6 +273,7 @@ impl Decider {
             connected,
             peer_disk: status.peer_disk.filter(|_| connected),
             differs: status.reconcile_pending,
+            stuck: status.reconcile_stuck,
             quiet,
             need: status.need,
         };

@@ -86,6 +86,8 @@ pub struct Copy {
     pub peer_disk: Option<DiskState>,
     /// Regions are still to be made equal with the peer.
     pub differs: bool,
+    /// They never will be: what is left of them can be read on neither side.
+    pub stuck: bool,
     /// The engine answers no client: it is secondary.
     pub quiet: bool,
     /// What the engine asks for.
@@ -111,7 +113,7 @@ impl Copy {
     /// Whether the peer is there with a copy that can be made equal to this one.
     pub fn can_reconcile(&self) -> bool {
         let spoiled = matches!(self.peer_disk, Some(DiskState::Inconsistent | DiskState::Failed));
-        self.connected && !spoiled
+        self.connected && !spoiled && !self.stuck
     }
 
     /// Whether the peer itself says that its copy has to be filled from another: it wins nothing,

@@ -38,6 +38,7 @@ fn copy() -> Copy {
         connected: false,
         peer_disk: None,
         differs: false,
+        stuck: false,
         quiet: true,
         need: None,
     }
@@ -129,6 +130,10 @@ fn start_beside_a_spoiled_peer() {
     assert_eq!(start(&from, author(A), &mended), Err(Refused::NotInSync));
     let marked = with(Copy { mark: copy().mark, ..beside(DiskState::Failed) });
     assert!(start(&from, author(A), &marked).unwrap().is_alone(A));
+    let reads_as_eio = Copy { stuck: true, mark: copy().mark, ..beside(DiskState::Consistent) };
+    assert!(start(&from, author(A), &with(reads_as_eio)).unwrap().is_alone(A));
+    let unproven = Copy { mark: None, ..reads_as_eio };
+    assert_eq!(start(&from, author(A), &with(unproven)), Err(Refused::NotInSync));
     let told = Inputs { peer_dead: true, ..mended };
     assert!(start(&from, author(A), &told).unwrap().is_alone(A));
     for sound in [DiskState::Consistent, DiskState::UpToDate] {

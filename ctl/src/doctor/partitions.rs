@@ -77,7 +77,12 @@ fn partition(checks: &mut Checks, what: &str, path: &Path, mounted: &[mounts::Mo
 fn formatted(checks: &mut Checks, name: &str, path: &Path) {
     let what = format!("metadata of {name}");
     match offline::inspect(path, None, true) {
-        Ok(text) if text.contains(name) => checks.pass(what, "formatted for this volume"),
+        Ok(shown) if !shown.sound => checks.fail(
+            what,
+            format!("{}: a page is damaged", path.display()),
+            "`lockstep-engine inspect` shows which; see \"Cluster partition damaged\" in RUNBOOK.md",
+        ),
+        Ok(shown) if shown.text.contains(name) => checks.pass(what, "formatted for this volume"),
         Ok(_) => checks.fail(
             what,
             format!("{}: holds no superblock of volume {name}", path.display()),

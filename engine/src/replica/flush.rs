@@ -47,6 +47,8 @@ pub(super) struct Flushes {
     next_token: u64,
     /// Client flushes that wait until every intent region is reconciled (R41).
     held: Vec<ReqId>,
+    /// The flush that follows a reconcile is under way.
+    pub reconciled: bool,
 }
 
 impl Flushes {
@@ -229,7 +231,7 @@ impl Replica {
                 FlushFor::Checkpoint => self.put_off_checkpoint(),
                 FlushFor::Leaving => self.fence(),
                 FlushFor::Grow(_) | FlushFor::Reconciled(_) | FlushFor::SyncTarget => {
-                    self.is_flushing_reconciled = false;
+                    self.flushes.reconciled = false;
                     self.say_bye(ByeReason::Failed);
                 }
             }

@@ -184,7 +184,9 @@ impl Replica {
             self.say_bye(ByeReason::Replaced);
         } else if record.members.contains(self.peer) {
             self.drive_member(hello, &record);
-        } else if self.peer_required() {
+        } else if self.grow_holds(hello) {
+            // A hello in the middle of a grow changes nothing.
+        } else if self.peer_may_be_member() {
             // An attempt that names the peer is open: nothing moves before it is closed (R4).
             self.set_stage(Stage::Blocked { shrink: false });
         } else {
@@ -204,7 +206,10 @@ impl Replica {
         if !good && replicating {
             // Writes are on their way to a copy that does not count any more.
             self.peer_disk_failed();
-        } else if !good || (!quiet && !replicating && (!marked || self.reports_void(hello))) {
+        } else if !good
+            || self.reconcile_stuck
+            || (!quiet && !replicating && (!marked || self.reports_void(hello)))
+        {
             self.set_stage(Stage::Blocked { shrink: true });
         } else if replicating || self.stage == Stage::Preparing {
             // A hello in mid-session (a record was learned) changes nothing.
@@ -221,12 +226,23 @@ impl Replica {
         }
     }
 
+    /// Whether a grow under way is still worth something after this hello of the peer. What it has
+    /// stored for (4) it loses with any record that it learns without being a member in it, and
+    /// with its disk: the steps begin anew then. Before (4) it is inconsistent as it should be.
+    fn grow_holds(&self, hello: &Hello) -> bool {
+        match self.stage {
+            Stage::Growing(Grow::Recording) => hello.disk == DiskState::UpToDate,
+            Stage::Growing(_) => hello.disk != DiskState::Failed,
+            _ => false,
+        }
+    }
+
     /// The peer is not a member: it becomes a resync target, unless it went its own way.
     fn drive_stranger(&mut self, hello: &Hello) {
         let reconciling = self.sync.as_ref().is_some_and(|s| s.kind == SyncKind::Reconcile);
         let under_way = match self.stage {
             Stage::Preparing => !reconciling,
-            Stage::Syncing | Stage::Growing(_) => true,
+            Stage::Syncing => true,
             _ => false,
         };
         if under_way {
@@ -350,6 +366,7 @@ impl Replica {
         self.losses.push_back(self.now);
         self.calm_at = None;
         self.sync = None;
+        self.reconcile_stuck = false;
         self.sync_sent = 0;
         self.verify = None;
         self.set_stage(Stage::Away);

@@ -142,7 +142,8 @@ pub struct Replica {
     /// Bytes of data that travelled in the last round, which may be over.
     sync_sent: u64,
     sync_paused: bool,
-    is_flushing_reconciled: bool,
+    /// What members must have made equal can be read on neither side: see `reconcile_stuck`.
+    reconcile_stuck: bool,
     /// Operations admitted before this number must drain before the peer counts (R27 2).
     tighten_seq: u64,
     verify: Option<Verify>,
@@ -280,7 +281,7 @@ impl Replica {
             pace: Pace::new(pace_bounds(&settings), now),
             sync_sent: 0,
             sync_paused: false,
-            is_flushing_reconciled: false,
+            reconcile_stuck: false,
             tighten_seq: 0,
             verify: None,
             verify_mismatches: 0,
@@ -409,8 +410,8 @@ impl Replica {
         match op.kind {
             Kind::Read(_) => self.on_read_done(key, result),
             Kind::Write(_) => self.on_write_done(key, result),
-            Kind::Piece(_) => self.on_piece_read(key, result),
-            Kind::Repair(_) => self.on_repair_written(key, result),
+            Kind::Piece(_) => self.on_piece_disk(key, result),
+            Kind::Repair(_) => self.on_repair_disk(key, result),
         }
     }
 
@@ -503,9 +504,14 @@ impl Replica {
         matches!(self.role, Role::Primary | Role::Demoting)
     }
 
-    /// Whether an answer needs the peer's report: it is a member in the record that is acted on,
-    /// in the one on its way to the disk, or in one that an open attempt may yet install (R4).
+    /// Whether an answer needs the peer's report: it is, or may be, a member, or becomes one (R27).
     fn peer_required(&self) -> bool {
+        self.peer_may_be_member() || matches!(self.stage, Stage::Growing(_))
+    }
+
+    /// Whether the peer is a member in the record that is acted on, in the one on its way to the
+    /// disk, or in one that an open attempt may yet install (R4).
+    fn peer_may_be_member(&self) -> bool {
         let peer = self.peer;
         let names = |record: &VolumeRecord| record.members.contains(peer);
         let attempts = self.meta.get().attempts.iter().flatten();
@@ -514,7 +520,6 @@ impl Replica {
         acted_on.is_some_and(names)
             || self.meta.get().record.as_ref().is_some_and(names)
             || attempts.any(|attempt| names(&attempt.wanted))
-            || matches!(self.stage, Stage::Growing(_))
     }
 
     /// Whether the peer is a member, in the record that is acted on or in the one on its way.

@@ -1,4 +1,5 @@
 //! One piece of a resync or verify: takes its range, reads, compares digests, sends what differs.
+//! What can't be read here is taken from a peer that is proven to miss nothing, or stays dirty.
 //! Always: no client write touches the range meanwhile; the buffer is given back when neither the
 //! disk nor the hasher uses it.
 
@@ -7,9 +8,9 @@ use super::action::{Action, Note};
 use super::event::{BufId, DiskError};
 use super::ids::Waiter;
 use super::slab::Key;
-use super::state::{Kind, Op, Phase, Piece, Stage};
+use super::state::{Kind, Mend, Op, Phase, Piece, Stage};
 use crate::limits::PIECE_RUNS_MAX;
-use crate::units::{BLOCK_BYTES, BlockIndex, Digest, Extent};
+use crate::units::{BLOCK_BYTES, BlockIndex, Digest, DiskState, Extent, InSyncMark};
 use crate::wire::message::{Message, Status};
 
 impl Replica {
@@ -24,6 +25,7 @@ impl Replica {
             runs: Vec::new(),
             acks: 0,
             busy: false,
+            mend: None,
             failed: false,
             lost: false,
         };
@@ -60,7 +62,15 @@ impl Replica {
         self.out.push_back(Action::DiskRead { op, at, buf: BufId::internal(buf) });
     }
 
-    pub(super) fn on_piece_read(&mut self, key: Key, result: Result<(), DiskError>) {
+    /// The disk is done with a piece: with its read, or with what was written to mend it.
+    pub(super) fn on_piece_disk(&mut self, key: Key, result: Result<(), DiskError>) {
+        match self.ops.get(key).map(|op| &op.kind) {
+            Some(Kind::Piece(Piece { mend: Some(_), .. })) => self.on_piece_mended(key, result),
+            _ => self.on_piece_read(key, result),
+        }
+    }
+
+    fn on_piece_read(&mut self, key: Key, result: Result<(), DiskError>) {
         let Some(link) = &self.link else {
             self.fail_piece(key);
             return;
@@ -68,13 +78,11 @@ impl Replica {
         let session = link.session;
         let Some(Op { at, kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) else { return };
         let (at, buf) = (*at, BufId::internal(piece.buf));
-        let verify = piece.verify;
-        if result.is_err() || piece.failed || piece.lost {
-            self.fail_piece(key);
-            if let Err(error) = result {
-                self.piece_unreadable(error, verify);
-            }
-            return;
+        let wanted = !(piece.verify || piece.failed || piece.lost);
+        match result {
+            Err(error) => return self.piece_unreadable(key, at, error, wanted),
+            Ok(()) if piece.failed || piece.lost => return self.fail_piece(key),
+            Ok(()) => {}
         }
         if piece.digests {
             self.out.push_back(Action::Digest { op: Waiter::Op(key).id(), at, buf, session });
@@ -86,14 +94,70 @@ impl Replica {
         self.send_payload(Message::SyncWrite { token: key.0, at }, Some(buf), 0);
     }
 
-    /// What must be made equal can't be read here. A member whose copy reconciles nothing is of no
-    /// use as the primary; alone, the block waits for a write or for the disk.
-    fn piece_unreadable(&mut self, error: DiskError, verify: bool) {
-        if self.stage == Stage::Reconciling && !verify && self.peer_is_member() {
-            self.fail_disk(error);
-        } else {
-            self.note(Note::DiskFailed { errno: error.errno });
+    /// What must be made equal can't be read here. The copy stays what it is, since all its other
+    /// blocks may be the only ones that are left. A peer that misses nothing has the data: what
+    /// this node has beyond that was never answered, nor shown to anybody (R41, R43).
+    fn piece_unreadable(&mut self, key: Key, at: Extent, error: DiskError, wanted: bool) {
+        self.note(Note::DiskFailed { errno: error.errno });
+        let proven = self.stage == Stage::Reconciling && self.peer_is_proven();
+        let asked = wanted && proven && self.send(Message::Read { token: key.0, at });
+        if !asked {
+            return self.fail_piece(key);
         }
+        if let Some(Op { kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) {
+            piece.busy = false;
+            piece.mend = Some(Mend::Asked);
+        }
+    }
+
+    /// Whether the peer holds every acknowledged write of this generation (R42).
+    fn peer_is_proven(&self) -> bool {
+        let generation = self.meta.get().generation;
+        let Some(hello) = self.link.as_ref().and_then(|link| link.hello.as_ref()) else {
+            return false;
+        };
+        let sound = matches!(hello.disk, DiskState::UpToDate | DiskState::Consistent);
+        let marked = hello.mark == Some(InSyncMark { generation, boot: hello.boot });
+        sound && marked && hello.generation == generation && self.peer_is_member()
+    }
+
+    /// The peer has read what this disk could not: it is written here, stable before it counts.
+    pub(super) fn on_piece_data(&mut self, key: Key, status: Status, buf: Option<BufId>) {
+        let Some(Op { at, kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) else { return };
+        let (at, wanted) = (*at, !(piece.failed || piece.lost));
+        match (status, buf) {
+            (Status::Ok, Some(buf)) if wanted => {
+                piece.busy = true;
+                piece.mend = Some(Mend::Writing(buf));
+                let op = Waiter::Op(key).id();
+                self.out.push_back(Action::DiskWrite { op, at, buf, fua: true });
+            }
+            (_, buf) => {
+                if let Some(buf) = buf {
+                    self.free(buf);
+                }
+                self.fail_piece(key);
+            }
+        }
+    }
+
+    fn on_piece_mended(&mut self, key: Key, result: Result<(), DiskError>) {
+        let Some(Op { at, kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) else { return };
+        let (at, mend) = (*at, piece.mend.take());
+        piece.busy = false;
+        piece.failed |= result.is_err();
+        if let Some(Mend::Writing(buf)) = mend {
+            self.free(buf);
+        }
+        match result {
+            Ok(()) => {
+                self.counters.reads_repaired += 1;
+                self.note(Note::ReadRepaired { at });
+            }
+            Err(error) => self.note(Note::DiskFailed { errno: error.errno }),
+        }
+        self.finish_piece(key);
+        self.greet_when_reaped();
     }
 
     /// The disk or the hasher is done with the buffer and the piece is not wanted any more.

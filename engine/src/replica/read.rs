@@ -8,9 +8,9 @@ use super::event::{BufId, DiskError, ReqId};
 use super::ids::Waiter;
 use super::mutant::Mutant;
 use super::slab::Key;
-use super::state::{Kind, Op, Phase, ReadOp, Repair, Stage};
+use super::state::{Kind, Mend, Op, Phase, Piece, ReadOp, Repair, Stage};
 use crate::limits::SYNC_OPS_MAX;
-use crate::units::Extent;
+use crate::units::{BLOCK_BYTES, BlockIndex, Extent};
 use crate::wire::message::{ByeReason, Message, Status};
 
 impl Replica {
@@ -129,6 +129,10 @@ impl Replica {
                 self.on_repair_data(key, status, buf);
                 return;
             }
+            Some((Kind::Piece(Piece { mend: Some(Mend::Asked), .. }), _)) => {
+                self.on_piece_data(key, status, buf);
+                return;
+            }
             _ => {}
         }
         if let Some(buf) = buf {
@@ -136,15 +140,20 @@ impl Replica {
         }
     }
 
-    /// Rewrites the range from the peer, under an exclusive range and with fresh data, so that no
-    /// newer write is undone.
+    /// Looks for what could not be read in a range, and rewrites it from the peer.
     fn start_repair(&mut self, at: Extent) {
         let repairs = self.ops.iter().filter(|(_, op)| matches!(op.kind, Kind::Repair(_))).count();
-        if repairs >= SYNC_OPS_MAX {
-            return;
+        if repairs < SYNC_OPS_MAX {
+            self.repair_block(at.offset, at.end());
         }
+    }
+
+    /// The next block, under an exclusive range and with fresh data, so that no newer write is
+    /// undone.
+    fn repair_block(&mut self, first: u64, end: u64) {
+        let at = Extent::of_blocks(BlockIndex(first / BLOCK_BYTES), 1);
         let seq = self.next_seq();
-        let kind = Kind::Repair(Repair { buf: None });
+        let kind = Kind::Repair(Repair { step: Mend::Probing(None), end });
         let key = self.ops.insert(Op { at, phase: Phase::Locking, seq, since: self.now, kind });
         if self.locks.acquire(at, true, key) {
             self.repair_locked(key);
@@ -152,48 +161,81 @@ impl Replica {
     }
 
     pub(super) fn repair_locked(&mut self, key: Key) {
-        let Some(Op { at, .. }) = self.ops.get(key) else { return };
-        let at = *at;
         self.set_phase(key, Phase::Running);
+        match self.bufs.pop() {
+            Some(buf) => {
+                let Some(at) = self.set_repair(key, Mend::Probing(Some(buf))) else { return };
+                let op = Waiter::Op(key).id();
+                self.out.push_back(Action::DiskRead { op, at, buf: BufId::internal(buf) });
+            }
+            // Rewriting a block that can be read does no harm.
+            None => self.ask_for_repair(key),
+        }
+    }
+
+    fn set_repair(&mut self, key: Key, step: Mend) -> Option<Extent> {
+        let Some(Op { at, kind: Kind::Repair(repair), .. }) = self.ops.get_mut(key) else {
+            return None;
+        };
+        repair.step = step;
+        Some(*at)
+    }
+
+    fn ask_for_repair(&mut self, key: Key) {
+        let Some(at) = self.set_repair(key, Mend::Asked) else { return };
         if !self.peer_has(at) || !self.send(Message::Read { token: key.0, at }) {
-            self.finish_repair(key);
+            self.finish_repair(key, false);
         }
     }
 
     fn on_repair_data(&mut self, key: Key, status: Status, buf: Option<BufId>) {
-        let Some(Op { at, phase, kind: Kind::Repair(repair), .. }) = self.ops.get_mut(key) else {
-            return;
-        };
-        let at = *at;
-        if *phase != Phase::Running || repair.buf.is_some() {
+        let Some(Op { kind: Kind::Repair(repair), .. }) = self.ops.get(key) else { return };
+        if repair.step != Mend::Asked {
             self.refuse_frame(buf);
             self.say_bye(ByeReason::Protocol);
             return;
         }
         match (status, buf) {
             (Status::Ok, Some(buf)) => {
-                repair.buf = Some(buf);
+                let Some(at) = self.set_repair(key, Mend::Writing(buf)) else { return };
                 let op = Waiter::Op(key).id();
                 self.out.push_back(Action::DiskWrite { op, at, buf, fua: false });
             }
-            _ => self.finish_repair(key),
+            _ => self.finish_repair(key, true),
         }
     }
 
-    pub(super) fn on_repair_written(&mut self, key: Key, result: Result<(), DiskError>) {
-        if let Err(error) = result {
-            self.note(Note::DiskFailed { errno: error.errno });
+    /// The disk has read a block, or written what the peer sent of it.
+    pub(super) fn on_repair_disk(&mut self, key: Key, result: Result<(), DiskError>) {
+        let Some(Op { kind: Kind::Repair(repair), .. }) = self.ops.get(key) else { return };
+        match (repair.step, result) {
+            (Mend::Probing(buf), result) => {
+                self.bufs.extend(buf);
+                match result {
+                    Ok(()) => self.finish_repair(key, true),
+                    Err(_) => self.ask_for_repair(key),
+                }
+            }
+            (Mend::Writing(buf), result) => {
+                self.free(buf);
+                if let Err(error) = result {
+                    self.note(Note::DiskFailed { errno: error.errno });
+                }
+                self.finish_repair(key, result.is_ok());
+                self.greet_when_reaped();
+            }
+            (Mend::Asked, _) => panic!("a repair has nothing at the disk while the peer is asked"),
         }
-        self.finish_repair(key);
-        self.greet_when_reaped();
     }
 
-    fn finish_repair(&mut self, key: Key) {
+    /// A block is done with; the rest of the range is looked at while that makes sense.
+    fn finish_repair(&mut self, key: Key, go_on: bool) {
         let Some(op) = self.ops.remove(key) else { return };
-        if let Kind::Repair(Repair { buf: Some(buf) }) = op.kind {
-            self.free(buf);
-        }
+        let Kind::Repair(Repair { end, .. }) = op.kind else { return };
         self.unlock(op.at, key);
+        if go_on && op.at.end() < end && self.serves() && self.leaving.is_none() {
+            self.repair_block(op.at.end(), end);
+        }
     }
 
     /// The session is gone: reads that waited for the peer try the local disk again, repairs that
@@ -201,7 +243,7 @@ impl Replica {
     pub(super) fn lose_peer_reads(&mut self) {
         let waiting = self.ops.keys_where(|op| match &op.kind {
             Kind::Read(read) => read.from_peer,
-            Kind::Repair(repair) => repair.buf.is_none() && op.phase == Phase::Running,
+            Kind::Repair(repair) => repair.step == Mend::Asked,
             _ => false,
         });
         for key in waiting {
@@ -212,7 +254,7 @@ impl Replica {
                     read.from_peer = false;
                     self.regate_read(key, at);
                 }
-                _ => self.finish_repair(key),
+                _ => self.finish_repair(key, false),
             }
         }
     }

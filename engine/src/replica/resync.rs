@@ -3,7 +3,7 @@
 //! Always: a block is dirty until it is equal and stable on the target.
 
 use super::Replica;
-use super::action::Note;
+use super::action::{Action, Note};
 use super::flush::FlushFor;
 use super::mutant::Mutant;
 use super::state::{Grow, Stage, Sync};
@@ -24,7 +24,8 @@ impl Replica {
             self.dirty.bitmap.set_all();
         }
         self.round += 1;
-        self.is_flushing_reconciled = false;
+        self.flushes.reconciled = false;
+        self.reconcile_stuck = false;
         let generation = self.record.map_or(self.meta.get().generation, |r| r.generation);
         self.disown_pieces();
         self.disown_target_flush();
@@ -120,7 +121,7 @@ impl Replica {
                 sync.cursor = u64::MAX;
                 return;
             };
-            let limit = first + PIECE_BLOCKS_MAX as u64;
+            let limit = first + if sync.single { 1 } else { PIECE_BLOCKS_MAX as u64 };
             let end = self.dirty.bitmap.next_clear(first, limit);
             sync.cursor = end;
             sync.inflight += 1;
@@ -161,6 +162,7 @@ impl Replica {
             sync.unflushed_bytes += u64::from(at.len);
             sync.done += u64::from(at.len) / BLOCK_BYTES;
             sync.progress_at = self.now;
+            self.reconcile_stuck = false;
         }
     }
 
@@ -195,7 +197,8 @@ impl Replica {
         self.recheck = true;
     }
 
-    /// Next pass, or the end.
+    /// Next pass, or the end. One that got nowhere is followed by one that goes block by block, so
+    /// that what can't be read keeps nothing beside it dirty.
     fn end_sync_if_done(&mut self) {
         let dirty = self.dirty.bitmap.count();
         let Some(sync) = &mut self.sync else { return };
@@ -205,19 +208,38 @@ impl Replica {
         if dirty > 0 {
             if sync.unflushed.is_empty() {
                 sync.cursor = 0;
-                if sync.done == sync.pass_done {
-                    sync.retry_at = self.now.after(PASS_PAUSE);
-                }
+                let nothing = sync.done == sync.pass_done;
                 sync.pass_done = sync.done;
+                let single = sync.single;
+                sync.single = nothing && !single;
+                if nothing && single {
+                    sync.retry_at = self.now.after(PASS_PAUSE);
+                    self.reconcile_gets_nowhere();
+                }
             }
             return;
         }
         if self.stage == Stage::Syncing {
             self.set_stage(Stage::Growing(Grow::Draining));
             self.begin_grow();
-        } else if !self.is_flushing_reconciled {
-            self.is_flushing_reconciled = true;
+        } else if !self.flushes.reconciled {
+            self.flushes.reconciled = true;
             self.start_flush(FlushFor::Reconciled(self.round), true);
+        }
+    }
+
+    /// A pass made no block equal: what is left can't be read here, nor taken from the peer. Such a
+    /// peer can't stay a member beside what is served; where nobody serves, it is tried again, and
+    /// whoever may start alone need not wait for it.
+    fn reconcile_gets_nowhere(&mut self) {
+        if self.stage != Stage::Reconciling {
+            return;
+        }
+        self.reconcile_stuck = true;
+        self.out.push_back(Action::StatusChanged);
+        if self.serves() && self.peer_is_member() {
+            self.sync = None;
+            self.set_stage(Stage::Blocked { shrink: true });
         }
     }
 
@@ -226,7 +248,7 @@ impl Replica {
         if round != self.round {
             return;
         }
-        self.is_flushing_reconciled = false;
+        self.flushes.reconciled = false;
         if self.stage != Stage::Reconciling || !remote_done || self.dirty.bitmap.count() > 0 {
             return;
         }

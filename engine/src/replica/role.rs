@@ -157,6 +157,7 @@ impl Replica {
         } else if record.version.0 == 1 && self.disk != DiskState::UpToDate {
             self.disk = DiskState::UpToDate;
         }
+        self.reconcile_stuck &= record.members == Members::BOTH;
         if !record.members.contains(self.node) && self.mark.take().is_some() {
             self.out.push_back(Action::KeepMark { mark: None });
         }
@@ -284,6 +285,7 @@ impl Replica {
         self.role = Role::Primary;
         self.disk = DiskState::UpToDate;
         self.silent = false;
+        self.reconcile_stuck = false;
         if self.mark.take().is_some() {
             self.out.push_back(Action::KeepMark { mark: None });
         }

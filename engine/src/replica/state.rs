@@ -173,18 +173,33 @@ pub(super) struct Piece {
     pub runs: Vec<Extent>,
     /// Acks still to come of the runs that were sent.
     pub acks: u32,
-    /// A disk read or a digest is under way: the buffer is in use.
+    /// A disk read, a digest or the write of a mend is under way.
     pub busy: bool,
+    /// The local disk refused it and the peer holds every acknowledged write: its data is taken.
+    pub mend: Option<Mend>,
     pub failed: bool,
     /// Its session is over: the resync or verify that started it does not count it any more.
     pub lost: bool,
 }
 
-/// Rewrites a range that the local disk could not read, from the peer.
+/// Looks for what the local disk can't read, block by block, and rewrites it from the peer: one
+/// block is held at a time, so that a client waits for no other.
 #[derive(Debug)]
 pub(super) struct Repair {
-    /// What the peer sent, being written; `None` while the peer is asked.
-    pub buf: Option<BufId>,
+    pub step: Mend,
+    /// Where the range ends that a client could not read here.
+    pub end: u64,
+}
+
+/// How far the mending of what the local disk can't read is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Mend {
+    /// Waits for its range, or reads it here, into this buffer, to see whether it needs mending.
+    Probing(Option<u32>),
+    /// The peer was asked in the live session.
+    Asked,
+    /// What the peer sent is being written.
+    Writing(BufId),
 }
 
 /// The resync that this node drives as the source.
@@ -210,6 +225,8 @@ pub(super) struct Sync {
     pub remaining_at: u64,
     /// Blocks done when the pass began: a pass that got nowhere is not repeated at once.
     pub pass_done: u64,
+    /// Pieces of this pass are of one block.
+    pub single: bool,
     /// Pieces start from then on: after a pass that got nowhere, and under a bounded rate.
     pub retry_at: Tick,
 }
@@ -233,6 +250,7 @@ impl Sync {
             progress_at: now,
             remaining_at: u64::MAX,
             pass_done: 0,
+            single: false,
             retry_at: now,
         }
     }

@@ -40,6 +40,7 @@ impl Replica {
             dirty_blocks: self.dirty.bitmap.count(),
             hot_regions: self.dirty.hot(),
             reconcile_pending: self.reconcile_pending(),
+            reconcile_stuck: self.reconcile_stuck,
             sync_done_blocks: sync.map_or(0, |sync| sync.done),
             sync_total_blocks: sync.map_or(0, |sync| sync.total),
             sync_sent_bytes: self.sync_sent,

@@ -5,7 +5,7 @@ use super::action::{Action, DropReason, Note};
 use super::event::DiskError;
 use super::ids::Waiter;
 use super::mutant::Mutant;
-use super::state::{Grow, Kind, Remote, Stage, Then};
+use super::state::{Grow, Kind, Mend, Remote, Stage, Then};
 use crate::format::tail::Tail;
 use crate::units::{Role, Span, Tick};
 use crate::wire::message::{ByeReason, Message};
@@ -126,7 +126,10 @@ impl Replica {
         let owes = self.is_remote_flush_running()
             || self.ops.iter().any(|(_, op)| match &op.kind {
                 Kind::Write(write) => write.remote == Remote::Sent,
-                Kind::Piece(piece) => piece.acks > 0 || (piece.digests && piece.mine.is_some()),
+                Kind::Piece(piece) => {
+                    let asked = piece.mend == Some(Mend::Asked);
+                    asked || piece.acks > 0 || (piece.digests && piece.mine.is_some())
+                }
                 _ => false,
             });
         if !owes || self.link.is_none() {

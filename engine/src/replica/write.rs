@@ -9,7 +9,7 @@ use super::event::{BufId, DiskError, ReqId};
 use super::ids::Waiter;
 use super::mutant::Mutant;
 use super::slab::Key;
-use super::state::{Kind, Local, Op, Phase, Remote, Stage, WriteOp};
+use super::state::{Kind, Local, Mend, Op, Phase, Remote, Stage, WriteOp};
 use crate::units::{BLOCK_BYTES, Extent, Need, Role};
 use crate::wire::message::{Message, Status};
 
@@ -229,8 +229,9 @@ impl Replica {
     pub(super) fn writes_at_disk(&self) -> bool {
         self.ops.iter().any(|(_, op)| match &op.kind {
             Kind::Write(write) => op.phase == Phase::Running && write.local == Local::Waiting,
-            Kind::Repair(repair) => repair.buf.is_some(),
-            Kind::Read(_) | Kind::Piece(_) => false,
+            Kind::Repair(repair) => matches!(repair.step, Mend::Writing(_)),
+            Kind::Piece(piece) => matches!(piece.mend, Some(Mend::Writing(_))),
+            Kind::Read(_) => false,
         })
     }
 

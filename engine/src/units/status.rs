@@ -93,6 +93,9 @@ pub struct Status {
     pub hot_regions: u32,
     /// Intent regions still to be made equal before this node may start or read them.
     pub reconcile_pending: bool,
+    /// Of those, some can be read on neither side: this copy wins, and waiting changes nothing.
+    #[serde(default)]
+    pub reconcile_stuck: bool,
     /// Blocks resynced in this round, and blocks that the round began with.
     pub sync_done_blocks: u64,
     /// See `sync_done_blocks`.
@@ -175,6 +178,7 @@ impl Status {
             dirty_blocks: 0,
             hot_regions: 0,
             reconcile_pending: false,
+            reconcile_stuck: false,
             sync_done_blocks: 0,
             sync_total_blocks: 0,
             sync_sent_bytes: 0,

@@ -335,7 +335,6 @@ impl World {
             Fault::ReadErrors(node) => {
                 self.host(node).disk.faults.reads = on;
                 self.host(node).hurt |= on;
-                self.host(node).unreadable |= on;
             }
             Fault::WriteErrors(node) => {
                 self.host(node).disk.faults.writes = on;
@@ -374,7 +373,6 @@ impl World {
     fn bad_block(&mut self, node: NodeId) {
         let block = self.plan.working[self.random.index(self.plan.working.len())];
         self.host(node).disk.bad_blocks.push(block);
-        self.host(node).unreadable = true;
     }
 
     /// Gives a kept frame to a replica as if the shell had not looked at its session.

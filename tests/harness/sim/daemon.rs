@@ -275,9 +275,9 @@ impl World {
 
     /// Daemon and engine find each other.
     pub fn connect(&mut self, node: NodeId, run: u64, engine_run: u64) {
-        let suspend_max = self.plan.times.suspend_max;
+        let (suspend_max, kept) = (self.plan.times.suspend_max, self.plan.marks_kept);
         let host = self.host(node);
-        let mark = host.mark;
+        let mark = host.mark.filter(|_| kept);
         let Some(daemon) = host.daemon.as_mut().filter(|daemon| daemon.run == run) else { return };
         let Some(engine) = host.engine.as_mut().filter(|e| e.run == engine_run) else { return };
         if daemon.engine == Some(engine_run) {
@@ -343,6 +343,11 @@ impl World {
             EngineCommand::Attempt(attempt) => Command::Attempt { attempt },
             EngineCommand::PrepareTakeover => Command::PrepareTakeover,
             EngineCommand::CancelTakeover => Command::CancelTakeover,
+            EngineCommand::Mark(_) if !self.plan.marks_kept => {
+                let refused = Some("stale-mark".to_owned());
+                let reply = What::EngineReply { node, run, step, refused };
+                return self.queue.after(Span(0), reply);
+            }
             EngineCommand::Mark(mark) => Command::Mark { mark },
         };
         self.command_now(node, run, Some(step), what);

@@ -149,8 +149,6 @@ pub struct Host {
     pub hurt: bool,
     /// The last fault that may have cost it its copy.
     pub spoiler: Option<&'static str>,
-    /// Some of its data could not be read at some time.
-    pub unreadable: bool,
     /// The last mark that it was seen to hold.
     pub marked: Option<InSyncMark>,
 }
@@ -180,7 +178,6 @@ impl Host {
             rotted: false,
             hurt: false,
             spoiler: None,
-            unreadable: false,
             marked: None,
         }
     }
@@ -201,9 +198,9 @@ impl Host {
         self.spoiler = Some(fault);
     }
 
-    /// What may have cost it its copy.
+    /// What may have cost it its copy. Blocks that can't be read never do: the others are good.
     pub fn suspect(&self) -> Option<&'static str> {
-        self.spoiler.or(self.unreadable.then_some("an unreadable block"))
+        self.spoiler
     }
 
     /// A new run.

@@ -132,7 +132,7 @@ impl World {
         let both = [NodeId::A, NodeId::B];
         let spared = |node: &NodeId| {
             let host = &self.hosts[index(*node)];
-            members.contains(*node) && !host.hurt && !host.unreadable
+            members.contains(*node) && !host.hurt
         };
         !both.iter().any(spared) && !both.iter().any(usable)
     }

@@ -76,6 +76,7 @@ fn quiet() -> Plan {
         theme: None,
         odds: Vec::new(),
         calm: 0,
+        marks_kept: true,
         lag: None,
     }
 }

@@ -85,6 +85,7 @@ impl Plan {
             odds,
             calm: [300_000_000, 1_000_000_000, 3_000_000_000, 8_000_000_000][random.index(4)],
             lag: random.chance(150).then_some(1),
+            marks_kept: random.chance(500),
         }
     }
 
@@ -98,7 +99,7 @@ impl Plan {
             .collect();
         format!(
             "seed {}: {:?}, {:?}, {} regions, {} working blocks, digests {}, idle {} ms, \
-             window {}, auto {}, calm {} ms, {}",
+             window {}, auto {}, marks kept {}, calm {} ms, {}",
             self.seed,
             self.ack,
             self.theme,
@@ -108,6 +109,7 @@ impl Plan {
             self.intent_idle.as_millis(),
             self.sync_window,
             self.auto_takeover,
+            self.marks_kept,
             self.calm / 1_000_000,
             odds.join(" ")
         )

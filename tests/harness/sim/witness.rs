@@ -126,6 +126,11 @@ impl World {
     /// of this daemon count; one that was restarted waits again before it serves.
     fn witness_answering(&mut self, node: NodeId, run: Option<u64>, what: &str) {
         let Some(before) = &self.arbiter.record else { return };
+        if self.hosts[index(node)].content_lost {
+            // Its stored attempt went with the rest of an old snapshot (seed 702683). Should it
+            // land, nothing here may serve under it: this copy has to be filled.
+            return;
+        }
         let found = self.arbiter.may_land().any(|(request, next)| {
             request.node == node
                 && run.is_none_or(|run| run == request.run)

@@ -167,6 +167,8 @@ pub struct Plan {
     pub odds: Vec<u64>,
     /// Mean nanoseconds between faults.
     pub calm: u64,
+    /// Daemons give kept marks back to engines; without it the superblock alone keeps them (R42).
+    pub marks_kept: bool,
     /// Frames of this data flow take long now and then, while the others pass.
     pub lag: Option<usize>,
 }

@@ -46,10 +46,10 @@ pub fn colour(status: &Status) -> (Colour, &'static str) {
     }
 }
 
-/// What a monitor makes of it: only red is wrong.
-pub fn judge(status: &Status) -> Found {
+/// What a monitor of the volume called `name` makes of it: only red is wrong.
+pub fn judge(name: &str, status: &Status) -> Found {
     match colour(status) {
-        (Colour::Red, why) => Found::Wrong(format!("mirror {}: {why}", status.volume)),
+        (Colour::Red, why) => Found::Wrong(format!("mirror {name}: {why}")),
         (Colour::Green | Colour::Yellow, _) => Found::Fine,
     }
 }
@@ -78,11 +78,11 @@ mod tests {
     #[test]
     fn equal_copies_are_green_work_on_them_is_yellow_and_both_are_fine() {
         assert_eq!(colour(&in_sync()).0, Colour::Green);
-        assert_eq!(judge(&in_sync()), Found::Fine);
+        assert_eq!(judge("data", &in_sync()), Found::Fine);
         for mirror in [Mirror::SyncSource, Mirror::SyncTarget, Mirror::Growing, Mirror::Holding] {
             let status = Status { mirror, ..in_sync() };
             assert_eq!(colour(&status).0, Colour::Yellow, "{mirror:?}");
-            assert_eq!(judge(&status), Found::Fine);
+            assert_eq!(judge("data", &status), Found::Fine);
         }
     }
 
@@ -100,7 +100,8 @@ mod tests {
         ];
         for status in bad {
             assert_eq!(colour(&status).0, Colour::Red, "{status:?}");
-            assert!(matches!(judge(&status), Found::Wrong(why) if why.starts_with("mirror ")));
+            let found = judge("data", &status);
+            assert!(matches!(found, Found::Wrong(why) if why.starts_with("mirror data: ")));
         }
     }
 }

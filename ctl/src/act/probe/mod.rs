@@ -22,8 +22,9 @@ pub struct Surroundings<'a> {
     pub context: &'a Context,
     /// For `Spec::Resource`: that resource; `None` when the configuration has none of that name.
     pub resource: Option<(&'a resource::spec::Spec, &'a Context)>,
-    /// For `Spec::Mirror`: what its engine said last; `None` when it is silent.
-    pub mirror: Option<&'a Status>,
+    /// For `Spec::Mirror`: the volume's name, and what its engine said last; `None` when it is
+    /// silent.
+    pub mirror: (&'a str, Option<&'a Status>),
 }
 
 /// Looks once.
@@ -32,9 +33,9 @@ pub async fn probe(spec: &Spec, around: Surroundings<'_>, deadline: Tick) -> Fou
         Spec::Ping { targets, require } => ping::probe(targets, *require, deadline).await,
         Spec::Port { host, port } => port::probe(host, *port, deadline).await,
         Spec::Exec(command) => exec(command, around.context, deadline).await,
-        Spec::Mirror(volume) => match around.mirror {
-            Some(status) => mirror::judge(status),
-            None => Found::NoAnswer(format!("mirror {volume}: its engine is silent")),
+        Spec::Mirror(_) => match around.mirror {
+            (name, Some(status)) => mirror::judge(name, status),
+            (name, None) => Found::NoAnswer(format!("mirror {name}: its engine is silent")),
         },
         Spec::Disk { paths } => disk::probe(paths, deadline).await,
         Spec::Process { executable, least } => process::probe(executable, *least, deadline).await,

@@ -9,11 +9,12 @@ use crate::act::{clock, work};
 use lockstep_engine::units::{Span, Tick};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -25,8 +26,9 @@ const TOP: &str = "lockstep";
 pub const MARK: &str = "LOCKSTEP_CAGE";
 /// Attempts to make a group while others remove its empty parents.
 const MAKINGS: u32 = 5;
-/// How often it is looked whether marked programs are gone: nothing tells of it.
-const LOOK: Span = Span::millis(20);
+/// Looks for marked programs are at least this far apart, but for one that follows the end of all
+/// that were found: each reads a file or two of every process on this host.
+const LOOK: Span = Span::millis(100);
 
 /// One verb of a resource, or the whole resource.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -119,24 +121,24 @@ impl Cage {
     /// Sends `signal` to each process in it.
     pub fn signal(&self, signal: Signal) {
         for pid in self.members() {
-            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-            if let Some(pid) = pid
-                && let Err(cause) = kill_process(pid, signal)
-            {
-                tracing::debug!(?pid, ?signal, %cause, "it ended by itself");
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                send(pid, signal);
             }
         }
     }
 
     /// Kills until nothing is left in it. `false` at the deadline.
     pub async fn clear(&self, deadline: Tick) -> bool {
+        if self.existing().is_none() {
+            return self.follow(Some(Signal::KILL), deadline).await;
+        }
         loop {
             let cage = self.clone();
             if work::run("kill", deadline, move || cage.kill()).await.is_err() {
                 return false;
             }
             // What was forked while processes were killed one by one needs another round.
-            let round = clock::now().after(Span(LOOK.0 * 5));
+            let round = clock::now().after(LOOK);
             if self.emptied(round.min(deadline)).await {
                 return true;
             }
@@ -149,13 +151,7 @@ impl Cage {
     /// Waits until nothing is in it. `false` at the deadline.
     pub async fn emptied(&self, deadline: Tick) -> bool {
         let Some(group) = self.existing() else {
-            while !self.members().is_empty() {
-                if clock::now() >= deadline {
-                    return false;
-                }
-                tokio::time::sleep(clock::until(clock::now().after(LOOK).min(deadline))).await;
-            }
-            return true;
+            return self.follow(None, deadline).await;
         };
         let events = group.join("cgroup.events");
         match work::run("kill", deadline, move || wait_empty(&events, deadline)).await {
@@ -169,6 +165,34 @@ impl Cage {
                 tracing::debug!(%cause, "control group");
                 false
             }
+        }
+    }
+
+    /// Looks for marked programs, sends them `signal`, waits for their end, and looks again, until
+    /// there are none. `false` at the deadline.
+    async fn follow(&self, signal: Option<Signal>, deadline: Tick) -> bool {
+        let mut quick = true;
+        loop {
+            let (mark, began) = (self.mark.clone(), clock::now());
+            // What forks before its signal comes is found by the next look.
+            let until = match signal {
+                Some(_) => began.after(LOOK).min(deadline),
+                None => deadline,
+            };
+            let look = move || watch_marked(&mark, signal, until);
+            match work::run("follow", deadline, look).await {
+                Ok(Watched::None) => return true,
+                Ok(Watched::Ended) if std::mem::replace(&mut quick, false) => continue,
+                Ok(Watched::Ended | Watched::Late) => {}
+                Err(cause) => {
+                    tracing::debug!(%cause, "marked programs");
+                    return false;
+                }
+            }
+            if clock::now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(clock::until(began.after(LOOK).min(deadline))).await;
         }
     }
 
@@ -243,6 +267,75 @@ fn wait_empty(events: &Path, deadline: Tick) -> io::Result<bool> {
     }
 }
 
+/// What came of one look for marked programs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Watched {
+    /// There are none.
+    None,
+    /// There were some, and all of them have ended.
+    Ended,
+    /// Some may not have ended in time.
+    Late,
+}
+
+/// Looks once, signals what is found, and lets the kernel tell of the end of each.
+fn watch_marked(mark: &str, signal: Option<Signal>, until: Tick) -> Watched {
+    let found = marked(mark);
+    if found.is_empty() {
+        return Watched::None;
+    }
+    let pids = found.into_iter().filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    let mut handles = Vec::new();
+    let mut late = false;
+    for pid in pids {
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(handle) => handles.push((pid, handle)),
+            Err(Errno::SRCH) => {}
+            // No handle to spare: the next look tells.
+            Err(cause) => {
+                tracing::debug!(?pid, %cause, "no handle of a process");
+                late = true;
+                if let Some(signal) = signal {
+                    send(pid, signal);
+                }
+            }
+        }
+    }
+    for (pid, handle) in &handles {
+        if let Some(signal) = signal
+            && let Err(cause) = pidfd_send_signal(handle, signal)
+        {
+            tracing::debug!(?pid, ?signal, %cause, "it ended by itself");
+        }
+    }
+    for (_, handle) in &handles {
+        late |= !has_ended(handle, until);
+    }
+    if late { Watched::Late } else { Watched::Ended }
+}
+
+/// Waits for the end of a process.
+fn has_ended(handle: &OwnedFd, until: Tick) -> bool {
+    loop {
+        let Ok(left) = Timespec::try_from(clock::until(until)) else { return false };
+        let mut ends = [PollFd::new(handle, PollFlags::IN)];
+        match poll(&mut ends, Some(&left)) {
+            Ok(ended) => return ended > 0,
+            Err(Errno::INTR) => {}
+            Err(cause) => {
+                tracing::debug!(%cause, "the end of a process");
+                return false;
+            }
+        }
+    }
+}
+
+fn send(pid: Pid, signal: Signal) {
+    if let Err(cause) = kill_process(pid, signal) {
+        tracing::debug!(?pid, ?signal, %cause, "it ended by itself");
+    }
+}
+
 /// A process as far as kinship goes.
 struct Process {
     pid: u32,
@@ -251,9 +344,17 @@ struct Process {
     marked: bool,
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Looks at all processes of this host.
+    static LOOKS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
 /// Processes with a mark that begins with `mark`, those of their process groups, and their
 /// descendants.
 fn marked(mark: &str) -> BTreeSet<u32> {
+    #[cfg(test)]
+    LOOKS.with(|looks| looks.set(looks.get() + 1));
     let processes: Vec<Process> = pids().filter_map(|pid| process(pid, mark)).collect();
     let own = std::process::id();
     let mut found: BTreeSet<u32> =
@@ -326,6 +427,31 @@ mod tests {
         assert!(cage.clear(clock::now().after(Span::millis(10_000))).await);
         assert!(cage.members().is_empty());
         assert!(!reaper.join().unwrap().unwrap().success());
+    }
+
+    #[test]
+    fn the_end_of_marked_programs_is_told_by_the_kernel_and_not_looked_for() {
+        let cage = cage("told", None);
+        let mut child = Command::new("/bin/sleep")
+            .arg("0.4")
+            .env(MARK, cage.part("run").mark())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let before = LOOKS.with(std::cell::Cell::get);
+        let until = clock::now().after(Span::millis(10_000));
+        assert_eq!(watch_marked(cage.mark(), None, until), Watched::Ended);
+        assert_eq!(LOOKS.with(std::cell::Cell::get) - before, 1);
+        assert!(child.wait().unwrap().success());
+        assert_eq!(watch_marked(cage.mark(), None, until), Watched::None);
+        let mut child = Command::new("/bin/sleep")
+            .arg("60")
+            .env(MARK, cage.part("run").mark())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        assert_eq!(watch_marked(cage.mark(), Some(Signal::KILL), until), Watched::Ended);
+        assert!(!child.wait().unwrap().success());
     }
 
     #[test]

@@ -201,6 +201,7 @@ impl Decider {
         let connected = self.engine.is_connected();
         let spoiled = |disk| matches!(disk, DiskState::Inconsistent | DiskState::Failed);
         let useless = connected && status.and_then(|status| status.peer_disk).is_some_and(spoiled);
+        let stuck = status.is_some_and(|status| status.reconcile_stuck);
         let quiet = self.engine.is_quiet();
         let swapping = |verb: fn(&Verb) -> bool| {
             self.op.as_ref().is_some_and(|op| op.phase == Phase::Swap && verb(&op.verb))
@@ -226,7 +227,7 @@ impl Decider {
                 });
                 swapping(|verb| matches!(verb, Verb::Start { .. }))
                     && !open.adopted
-                    && (same || link_down || useless)
+                    && (same || link_down || useless || stuck)
             }
             Transition::Move => (quiet && connected) || Mutant::MoveBeforeDemote.on(),
             // A stop stored for a release of an earlier daemon: with a copy that can't serve, the

@@ -126,6 +126,9 @@ pub struct Around {
     pub peer: Option<PeerGroup>,
     /// The peer was heard, or long enough not (boot grace).
     pub listened: bool,
+    /// The last heartbeat of the peer has named `version` or a later one, so that what it says of
+    /// the group is not older; or the peer is dead: no link, nothing heard for the boot grace.
+    pub peer_told: bool,
 }
 
 /// What a node says of a group in its heartbeats.

@@ -34,6 +34,11 @@ impl Group {
     pub(super) fn lose(&mut self, why: Loss, now: Tick) {
         self.note(Note::Lost(why));
         self.last_loss = Some(why);
+        self.begin_fence(now);
+    }
+
+    /// Kills what may be on. Nothing is known to be: nobody is told of a loss.
+    pub(super) fn begin_fence(&mut self, now: Tick) {
         self.answer(Err(Refused::Lost));
         self.fence_confirmed = false;
         self.fence_late = false;

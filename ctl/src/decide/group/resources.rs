@@ -233,7 +233,8 @@ impl Group {
             .any(|index| matches!(self.resources[index].power, Power::On | Power::HalfOn));
         let over_at = self.entered.after(Span(self.times.fence.0 / 2));
         if let (Some(why), true) = (lost, (sure && (checked || found)) || now >= over_at) {
-            return self.lose(why, now);
+            // After a boot a look may just be slow, and there was nothing to lose.
+            return if found { self.lose(why, now) } else { self.begin_fence(now) };
         }
         if now < over_at {
             self.wake_at(over_at);

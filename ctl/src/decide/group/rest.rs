@@ -49,6 +49,11 @@ impl Group {
         }
         let peer_able = around.peer_takes && around.peer.is_some_and(|peer| !peer.barred);
         let since = self.ownerless_since.unwrap_or(now);
+        // What the peer says may be older than the stop that made this version: an operator's stop
+        // must not be undone because the heartbeat that told of it was lost.
+        if !around.peer_told && now < since.after(START_PATIENCE) {
+            return self.wake_at(since.after(START_PATIENCE));
+        }
         let better = self.settings.nodes[0] != self.node && peer_able;
         if better && now < since.after(START_PATIENCE) {
             return self.wake_at(since.after(START_PATIENCE));

@@ -74,7 +74,20 @@ impl Node {
             peer_takes: peer.is_some_and(|peer| peer.part == Part::Takes && peer.healthy),
             peer: peer.and_then(|peer| peer.groups.get(index).copied()),
             listened: peer.is_some() || now >= listens,
+            peer_told: part.peer_version >= owned.version || self.is_peer_dead(part, now),
         }
+    }
+
+    /// When the peer counts as dead where nobody owns anything: heartbeats were listened to for the
+    /// boot grace, and none came.
+    pub(super) fn peer_dead_at(&self) -> Tick {
+        let heard = self.peer.as_ref().map(|(_, heard)| *heard);
+        heard.max(Some(self.heartbeats_from)).unwrap_or_default().after(self.times.boot_grace())
+    }
+
+    fn is_peer_dead(&self, part: &Part_, now: Tick) -> bool {
+        let linked = part.statuses().any(|status| status.link == LinkState::Up);
+        !linked && now >= self.peer_dead_at()
     }
 
     /// When the lease of an owner ends whose engine arbitration has not seen serve. What the last

@@ -24,6 +24,8 @@ pub enum Event {
     Scripted { monitor: MonitorIndex, id: StepId },
     /// The host did not do as it was told; object and cause.
     HostFailed { cause: String },
+    /// How the last `Remember` ended: object and cause when it could not be stored.
+    Remembered { failed: Option<String> },
     /// An operator wants something.
     Operator { request: RequestId, verb: Verb },
     /// The deadline has come, or nothing.
@@ -52,6 +54,21 @@ pub enum Verb {
     Mirror(GroupIndex, event::Verb),
     /// A monitor here.
     Monitor(MonitorIndex, MonitorVerb),
+}
+
+impl Verb {
+    /// Whether it changes what the next daemon has to know.
+    pub fn is_remembered(&self) -> bool {
+        match self {
+            Verb::Cluster(_) => true,
+            Verb::Group(_, verb) => *verb != GroupVerb::Move,
+            Verb::Mirror(_, verb) => {
+                use event::Verb::{ForcePromote, Start, Stop, Takeover};
+                matches!(verb, Start { .. } | Stop | Takeover | ForcePromote)
+            }
+            Verb::Monitor(..) => false,
+        }
+    }
 }
 
 /// What the last daemon of this boot knew of a group's lease (R13), and whether anybody can know
@@ -105,7 +122,8 @@ pub enum Step {
     Script { monitor: MonitorIndex, id: StepId, deadline: Tick },
     /// Do this to the host. Nothing undoes it.
     Host { action: HostAction, deadline: Tick },
-    /// Store this, durably; hand it back at the next start.
+    /// Store this, durably, before any later step; report `Remembered` at once. Hand it back at
+    /// the next start.
     Remember(Memory),
     /// Answer an operator, once.
     Reply { request: RequestId, result: Result<(), Refused> },
@@ -179,6 +197,8 @@ pub enum Refused {
     Busy,
     /// These groups could not be brought down.
     Stuck(Vec<GroupIndex>),
+    /// It is carried out, but can't be stored: the next daemon will not know. Object and cause.
+    NotStored { cause: String },
 }
 
 /// Worth a line.

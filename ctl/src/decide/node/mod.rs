@@ -28,7 +28,7 @@ use super::monitor::{self, Monitor};
 use super::settings::{GroupIndex, GroupSettings, MonitorSettings};
 use lockstep_engine::limits::Times;
 use lockstep_engine::units::{BootId, NodeId, Span, Status, Tick, Version, VolumeId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Turns that parts may need to come to rest after one event.
 const TURNS_MAX: usize = 64;
@@ -39,6 +39,8 @@ pub const HOST_MAX: Span = Span::millis(30_000);
 pub const LEAVE_SLACK: Span = Span::millis(30_000);
 /// A restarted engine may serve again within this; then its group is lost.
 pub const ENGINE_BACK: Span = Span::millis(10_000);
+/// What could not be stored is tried again after this long, and with each request.
+pub const STORE_AGAIN: Span = Span::millis(5_000);
 
 /// What a node is opened with; never changed while it lives.
 #[derive(Clone, Debug)]
@@ -86,6 +88,8 @@ struct Part_ {
     held_release: Option<Version>,
     kept: KeptLease,
     announced: Option<Version>,
+    /// Version that the last heartbeat of the peer has named.
+    peer_version: Option<Version>,
 }
 
 /// The engine of one volume, as last heard.
@@ -122,6 +126,10 @@ pub struct Node {
     doomed: bool,
     peer: Option<(PeerState, Tick)>,
     remembered: Memory,
+    /// Why what is remembered could not be stored, and when that is tried again.
+    unstored: Option<(String, Tick)>,
+    /// Requests that change what is remembered, and are not answered.
+    storing: BTreeSet<RequestId>,
     steps: VecDeque<Step>,
     last_request: u64,
     wake: Option<Tick>,
@@ -149,6 +157,7 @@ impl Node {
                 held_release: None,
                 kept: kept.next().unwrap_or_default(),
                 announced: None,
+                peer_version: None,
             }
         };
         let mut node = Node {
@@ -164,6 +173,8 @@ impl Node {
             doomed: false,
             peer: None,
             remembered: memory,
+            unstored: None,
+            storing: BTreeSet::new(),
             steps: VecDeque::new(),
             last_request: 0,
             wake: None,
@@ -180,7 +191,17 @@ impl Node {
 
     /// The next thing to do, in order; `None` when there is nothing until the next event.
     pub fn poll_step(&mut self) -> Option<Step> {
-        self.steps.pop_front()
+        let step = self.steps.pop_front()?;
+        let Step::Reply { request, result } = step else { return Some(step) };
+        let result = match &self.unstored {
+            // No answer tells of what is not stored.
+            Some((cause, _)) if self.storing.contains(&request) => {
+                result.and(Err(Refused::NotStored { cause: cause.clone() }))
+            }
+            _ => result,
+        };
+        self.storing.remove(&request);
+        Some(Step::Reply { request, result })
     }
 
     /// When to call `handle` with `Event::Wake` at the latest.
@@ -259,7 +280,7 @@ impl Node {
             }
         }
         self.release_what_is_fenced();
-        self.remember();
+        self.remember(now);
         self.plan_wake(now);
         if let Some(at) = self.wake {
             self.wake = Some(at.max(now.after(Span::millis(1))));
@@ -275,8 +296,10 @@ impl Node {
             }
         }
         let listened = self.heartbeats_from.after(self.times.boot_grace());
-        if listened > now {
-            self.wake_at(listened);
+        for at in [listened, self.peer_dead_at()] {
+            if at > now {
+                self.wake_at(at);
+            }
         }
         for index in 0..self.parts.len() {
             let part = &self.parts[index];
@@ -292,16 +315,20 @@ impl Node {
         if let Some(leaving) = self.leaving {
             self.wake_at(leaving.deadline);
         }
+        if let Some((_, at)) = self.unstored {
+            self.wake_at(at);
+        }
     }
 
-    fn remember(&mut self) {
+    fn remember(&mut self, now: Tick) {
         let of_group = |part: &Part_| (part.group.settings().name.clone(), part.group.memory());
         let memory = Memory {
             boot: self.boot,
             part: self.part,
             groups: self.parts.iter().map(of_group).collect(),
         };
-        if memory != self.remembered {
+        let again = self.unstored.as_ref().is_some_and(|(_, at)| *at <= now);
+        if memory != self.remembered || again {
             self.remembered = memory.clone();
             // Before all that was decided with it: no answer tells of what is not stored.
             self.steps.retain(|step| !matches!(step, Step::Remember(_)));

@@ -1,7 +1,7 @@
 //! Who gets which event, and whose step is whose.
 
 use super::event::{Event, MonitorVerb, Note, Refused, Step, Verb};
-use super::{Asker, Node};
+use super::{Asker, Node, STORE_AGAIN};
 use crate::decide::event::{self, RequestId};
 use crate::decide::group::{self, GroupVerb, Order};
 use crate::decide::monitor;
@@ -19,6 +19,7 @@ impl Node {
             Event::Peer { state, beats } => {
                 self.peer = Some((state, now));
                 for (part, beat) in self.parts.iter_mut().zip(beats) {
+                    part.peer_version = beat.version;
                     part.decider.handle(event::Event::Heartbeat(beat), wall_ms, now);
                 }
             }
@@ -32,7 +33,18 @@ impl Node {
                 self.tell_monitor(monitor, monitor::Event::Scripted { id }, now);
             }
             Event::HostFailed { cause } => self.note(Note::HostFailed(cause)),
-            Event::Operator { request, verb } => self.operator(request, verb, wall_ms, now),
+            Event::Remembered { failed } => {
+                self.unstored = failed.map(|cause| (cause, now.after(STORE_AGAIN)));
+            }
+            Event::Operator { request, verb } => {
+                if verb.is_remembered() {
+                    self.storing.insert(request);
+                    if let Some((_, at)) = &mut self.unstored {
+                        *at = now;
+                    }
+                }
+                self.operator(request, verb, wall_ms, now);
+            }
             Event::Wake => {
                 for part in &mut self.parts {
                     if part.decider.deadline().is_some_and(|at| at <= now) {

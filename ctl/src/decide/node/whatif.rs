@@ -356,6 +356,7 @@ impl Part_ {
             peer_disk: None,
             connected: false,
             differs: status.reconcile_pending,
+            stuck: status.reconcile_stuck,
             quiet: status.role == Role::Secondary,
             need: status.need,
         };

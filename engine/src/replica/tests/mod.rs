@@ -2,8 +2,10 @@
 //! loads, or a count of what is on its way.
 
 mod bits;
+mod grow;
 mod outlived;
 mod pace;
 mod pair;
+mod repair;
 mod resent;
 mod set_back;

@@ -14,7 +14,7 @@ use crate::limits::{
 };
 use crate::replica::Replica;
 use crate::replica::action::{Action, Answered};
-use crate::replica::event::{BufId, CmdId, Command, Event, OpId, ReqId, Request};
+use crate::replica::event::{BufId, CmdId, Command, DiskError, Event, OpId, ReqId, Request};
 use crate::replica::settings::{AckMode, Settings};
 use crate::units::*;
 use crate::wire::message::Message;
@@ -85,6 +85,10 @@ pub struct Pair {
     pub synced: Vec<(Tick, u32)>,
     /// Flushes of node b's disk: when each began and when it ends.
     pub flushed: Vec<(Tick, Tick)>,
+    /// Blocks that a side can't read until it writes them.
+    pub unreadable: Vec<(usize, BlockIndex)>,
+    /// The last hello that a side sent.
+    pub hellos: [Option<Message>; 2],
     queue: BTreeMap<(Tick, u64), What>,
     serial: u64,
     session: Option<Session>,
@@ -212,6 +216,8 @@ impl Pair {
             flying: HashMap::new(),
             synced: Vec::new(),
             flushed: Vec::new(),
+            unreadable: Vec::new(),
+            hellos: [None, None],
             queue: BTreeMap::new(),
             serial: 0,
             session: None,
@@ -324,6 +330,19 @@ impl Pair {
         self.later(self.now.after(load.every), What::Client);
     }
 
+    /// A client of node a asks for something.
+    pub fn request(&mut self, req: u64, what: Request) {
+        self.issued.insert(ReqId(req), self.now);
+        self.tell(0, Event::Request { req: ReqId(req), what });
+    }
+
+    /// A frame of the other side arrives at one.
+    pub fn frame(&mut self, to: usize, message: Message) {
+        let session = self.session.expect("a session");
+        self.flying.entry(Kind::of(&message)).or_default().0 += 1;
+        self.tell(to, Event::Frame { session, epoch: Epoch(1), message, buf: None });
+    }
+
     /// Tells one side what happened and carries out what it asks for.
     pub fn tell(&mut self, to: usize, event: Event) {
         if let Event::Frame { session, message, .. } = &event {
@@ -370,7 +389,20 @@ impl Pair {
 
     fn carry_out(&mut self, to: usize, action: Action) {
         match action {
-            Action::DiskRead { op, at, .. } | Action::DiskWrite { op, at, .. } => {
+            Action::DiskRead { op, at, .. } => {
+                let bad = |(side, block): &(usize, BlockIndex)| {
+                    *side == to && Extent::of_blocks(*block, 1).overlaps(at)
+                };
+                let failed = self.unreadable.iter().any(bad);
+                let ended = self.disk(to, u64::from(at.len));
+                let result = if failed { Err(DiskError { errno: 5 }) } else { Ok(()) };
+                let event = Box::new(Event::DiskDone { op, result });
+                self.later(ended, What::Tell { to, event });
+            }
+            Action::DiskWrite { op, at, .. } => {
+                self.unreadable.retain(|(side, block)| {
+                    *side != to || !Extent::of_blocks(*block, 1).overlaps(at)
+                });
                 self.disk_op(to, op, u64::from(at.len));
             }
             Action::DiskZero { op, .. } => self.disk_op(to, op, 4096),
@@ -410,6 +442,9 @@ impl Pair {
             return;
         }
         let kind = Kind::of(&message);
+        if kind == Kind::Hello {
+            self.hellos[1 - to] = Some(message.clone());
+        }
         let bytes = match &message {
             Message::Write { at, .. } | Message::SyncWrite { at, .. } => u64::from(at.len),
             Message::Bits { words, .. } => words.len() as u64 * 8,

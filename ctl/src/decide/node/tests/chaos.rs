@@ -173,3 +173,37 @@ fn never_online_twice_and_always_online_once_after_healing() {
         }
     }
 }
+
+/// Heartbeats are lost in bursts, and nothing else happens: what an operator has stopped, wherever
+/// it ran and whenever that was, stays stopped until an operator starts it.
+#[test]
+fn a_stop_outlives_every_loss_of_heartbeats() {
+    for seed in 1..=60_u64 {
+        println!("seed {seed}");
+        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut world = World::up(group(), Vec::new());
+        let mut node = A;
+        if dice.roll(2) == 0 {
+            world.ask_group(A, GroupVerb::Move);
+            world.run(3_000);
+            node = B;
+        }
+        world.run(dice.roll(1_000));
+        world.beats = dice.roll(6) == 0;
+        world.run(dice.roll(2_000));
+        let request = world.ask_group(node, GroupVerb::Stop);
+        // Long enough for the other node to read the record, and to miss the heartbeats.
+        world.run(dice.roll(12_000));
+        for _ in 0..6 {
+            world.beats = !world.beats;
+            world.run(1 + dice.roll(4_000));
+        }
+        assert_eq!(world.answer(request), Some(Ok(())));
+        world.beats = true;
+        world.run(60_000);
+        assert_eq!(world.owner(), None, "{:#?}", world.notes);
+        world.ask_group(A, GroupVerb::Start { without_peer: false });
+        world.run(10_000);
+        assert_eq!(world.state(A), State::Up);
+    }
+}

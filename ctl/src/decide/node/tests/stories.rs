@@ -3,7 +3,7 @@
 use super::world::*;
 use crate::decide::event::{self, RequestId};
 use crate::decide::group::{self, Act, GroupVerb, Note as GroupNote, Part, State};
-use crate::decide::node::{ClusterVerb, Event, HostAction, Note, Refused, Step, Verb};
+use crate::decide::node::{ClusterVerb, Event, HostAction, Node, Note, Refused, Step, Verb};
 use crate::decide::settings::{FinalAction, ResourceIndex};
 use lockstep_engine::units::{DiskState, Need, NodeId};
 
@@ -71,6 +71,41 @@ fn a_move_stops_in_reverse_then_passes_on_then_starts_there() {
     let back = world.ask_group(B, GroupVerb::Move);
     world.run(3_000);
     assert_eq!((world.answer(back), world.state(A)), (Some(Ok(())), State::Up));
+}
+
+#[test]
+fn a_stop_that_was_announced_in_a_lost_heartbeat_is_not_undone() {
+    let mut world = up();
+    world.ask_group(A, GroupVerb::Move);
+    world.run(3_000);
+    assert_eq!(world.state(B), State::Up);
+    world.beats = false;
+    let request = world.ask_group(B, GroupVerb::Stop);
+    world.run(3_000);
+    assert_eq!((world.answer(request), world.owner()), (Some(Ok(())), None));
+    let knows = |world: &World| {
+        let known = world.node(A).decider(G).expect("a group").view().record;
+        known.is_some_and(|record| record.owner.is_none())
+    };
+    world.run_until(30_000, knows);
+    world.run(9_000);
+    world.beats = true;
+    world.run(60_000);
+    assert_eq!((world.owner(), world.state(A), world.state(B)), (None, State::Down, State::Down));
+}
+
+#[test]
+fn a_stopped_group_of_which_nobody_can_tell_is_started_after_a_while() {
+    let mut world = up();
+    world.ask_group(A, GroupVerb::Move);
+    world.run(3_000);
+    world.beats = false;
+    world.ask_group(B, GroupVerb::Stop);
+    world.run(1_000);
+    world.daemon_dies(B); // Its engine lives, and with it the link.
+    world.run(60_000);
+    let told = &world.notes;
+    assert_eq!((world.owner(), world.state(A)), (Some(A), State::Up), "{told:#?}");
 }
 
 #[test]
@@ -634,4 +669,55 @@ fn what_an_operator_wants_is_stored_before_the_answer() {
     let place = |wanted: fn(&Step) -> bool| steps.iter().position(wanted).expect("a step");
     let stored = place(|step| matches!(step, Step::Remember(_)));
     assert!(stored < place(|step| matches!(step, Step::Reply { .. })));
+}
+
+#[test]
+fn what_can_t_be_stored_is_no_answer_before_it_is() {
+    let mut world = up();
+    let now = world.now();
+    let node = world.host(A).node.as_mut().expect("daemon is up");
+    let ask = |node: &mut Node, request, verb, works: bool| {
+        node.handle(Event::Operator { request: RequestId(request), verb }, 0, now);
+        let (mut stored, mut answers) = (0, Vec::new());
+        while let Some(step) = node.poll_step() {
+            match step {
+                Step::Remember(_) => {
+                    stored += 1;
+                    let failed = (!works).then(|| "memory: no space left".to_owned());
+                    node.handle(Event::Remembered { failed }, 0, now);
+                }
+                Step::Reply { result, .. } => answers.push(result),
+                _ => {}
+            }
+        }
+        (stored, answers)
+    };
+    let refused = Err(Refused::NotStored { cause: "memory: no space left".to_owned() });
+    let suspend = Verb::Cluster(ClusterVerb::Suspend);
+    assert_eq!(ask(node, 9_000, suspend, false), (1, vec![refused.clone()]));
+    // It is so already, and would be forgotten: each request tries again.
+    assert_eq!(ask(node, 9_001, Verb::Cluster(ClusterVerb::Resume), false), (1, vec![refused]));
+    assert_eq!(ask(node, 9_002, suspend, true), (1, vec![Ok(())]));
+    assert_eq!(ask(node, 9_003, Verb::Cluster(ClusterVerb::Resume), true), (1, vec![Ok(())]));
+}
+
+#[test]
+fn an_owner_that_boots_raises_no_alarm_about_what_it_never_ran() {
+    let mut settings = group();
+    settings.failover_auto = false;
+    let mut world = World::up(settings, Vec::new());
+    world.host_dies(A);
+    world.run(20_000);
+    world.host_boots(A);
+    world.run(30_000);
+    assert_eq!((world.owner(), world.state(A)), (Some(A), State::Up));
+    assert!(!noted(&world, A, |note| matches!(note, GroupNote::Lost(_))), "{:#?}", world.notes);
+    // Its programs take their time to say that they are off, as after a boot.
+    world.host_dies(A);
+    world.run(20_000);
+    world.host(A).fault[APP.0] = Fault::Mute;
+    world.host_boots(A);
+    world.run(30_000);
+    assert_eq!((world.owner(), world.state(A)), (Some(A), State::Up));
+    assert!(!noted(&world, A, |note| matches!(note, GroupNote::Lost(_))), "{:#?}", world.notes);
 }

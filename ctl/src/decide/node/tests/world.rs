@@ -44,6 +44,8 @@ pub enum Fault {
     Kill,
     /// No report, no effect.
     Hang,
+    /// Status checks report nothing.
+    Mute,
 }
 
 #[derive(Clone)]
@@ -465,7 +467,9 @@ impl World {
         let on = &mut this.on[resource.0];
         let failed = |why: &str| Outcome::Failed(why.to_owned());
         let outcome = match (act, fault) {
-            (Act::Kill, Fault::Kill) | (Act::Start | Act::Stop, Fault::Hang) => return,
+            (Act::Kill, Fault::Kill)
+            | (Act::Start | Act::Stop, Fault::Hang)
+            | (Act::Check, Fault::Mute) => return,
             (Act::Check, _) if *on => Outcome::On,
             (Act::Check, _) => Outcome::Off,
             (Act::Start, Fault::Start) => failed("does not come up"),

@@ -1,0 +1,64 @@
+//! What a local disk can't read: rewritten from the peer, while clients wait for nothing else.
+
+use super::pair::{Pair, settings};
+use crate::replica::event::{BufId, Request};
+use crate::units::{BlockIndex, DiskState, Extent, Mirror, Need, Role, Span};
+
+fn blocks(first: u64, count: u32) -> Extent {
+    Extent::of_blocks(BlockIndex(first), count)
+}
+
+fn write(at: Extent) -> Request {
+    Request::Write { at, buf: BufId(1), fua: false }
+}
+
+#[test]
+fn a_repair_holds_the_block_that_it_mends_and_no_other() {
+    let mut pair = Pair::mirrored(1 << 30, &settings());
+    pair.speeds.disk_delay = Span::millis(40);
+    pair.request(1, write(blocks(50, 1))); // Its region is hot from here on.
+    pair.run(Span::millis(500));
+    pair.unreadable.push((0, BlockIndex(3)));
+    pair.request(2, Request::Read { at: blocks(0, 64), buf: BufId(1) });
+    while pair.took.len() < 2 {
+        pair.run(Span::millis(1));
+    }
+    assert_eq!(pair.status(0).counters.reads_repaired, 1);
+    pair.request(3, write(blocks(50, 1)));
+    pair.run(Span::millis(500));
+    let (_, took) = pair.took[2];
+    assert!(took < Span::millis(60), "it waited for the repair of another block: {took:?}");
+    pair.run(Span::millis(5_000));
+    assert_eq!(pair.unreadable, [], "it is rewritten");
+}
+
+#[test]
+fn a_block_to_be_reconciled_that_can_t_be_read_comes_from_a_peer_that_misses_nothing() {
+    let mut pair = Pair::restarted(1 << 30, 0..64, &settings());
+    pair.unreadable.push((0, BlockIndex(3)));
+    pair.connect();
+    pair.run(Span::millis(500));
+    assert_eq!((pair.status(0).mirror, pair.status(0).dirty_blocks), (Mirror::InSync, 0));
+    assert_eq!(pair.status(0).disk, DiskState::UpToDate);
+    assert_eq!(pair.unreadable, []);
+}
+
+#[test]
+fn a_block_that_nobody_can_read_costs_the_peer_its_membership_and_no_copy() {
+    let mut pair = Pair::restarted(1 << 30, 0..64, &settings());
+    pair.unreadable.push((0, BlockIndex(3)));
+    pair.unreadable.push((1, BlockIndex(3)));
+    pair.connect();
+    pair.run(Span::millis(2_000));
+    let status = pair.status(0);
+    assert_eq!((status.role, status.disk), (Role::Primary, DiskState::UpToDate));
+    assert_eq!(status.need, Some(Need::Shrink), "{status:?}");
+    let alone = pair.alone();
+    pair.tell(0, alone);
+    pair.run(Span::millis(500));
+    let status = pair.status(0);
+    assert_eq!((status.mirror, status.dirty_blocks > 0), (Mirror::SyncSource, true));
+    pair.request(1, write(blocks(3, 1)));
+    pair.run(Span::millis(3_000));
+    assert_eq!((pair.status(0).need, pair.status(0).dirty_blocks), (Some(Need::Grow), 0));
+}
