@@ -77,6 +77,7 @@ fn quiet() -> Plan {
         odds: Vec::new(),
         calm: 0,
         lag: None,
+        group: None,
     }
 }
 

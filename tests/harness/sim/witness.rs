@@ -145,13 +145,21 @@ impl World {
         if Some(before.version) != *expected {
             return;
         }
-        if before.owner == Some(node) && next.owner != Some(node) && self.serves(node) {
+        let gives = before.owner == Some(node) && next.owner != Some(node);
+        let claims = before.owner.is_none() && next.owner == Some(node);
+        let (next, taken) = (next.clone(), took_over(before, next, node));
+        let released = (index(node.peer()), before.version);
+        if gives {
+            self.watch_gives(node);
+        } else if claims {
+            self.watch_claims(node, &next);
+        }
+        if gives && self.serves(node) {
             let text = format!("§1.1: node {node} gives the group away while it accepts clients");
             self.judge.violate(text);
             return;
         }
-        let released = (index(node.peer()), before.version);
-        if took_over(before, next, node) {
+        if taken {
             if self.witness.releases.contains(&released) {
                 self.witness_released(node);
             } else {
