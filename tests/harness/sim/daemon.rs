@@ -456,12 +456,14 @@ impl World {
 
     /// An operator asks a whole node.
     pub fn wish(&mut self, node: NodeId, verb: node::Verb) {
-        self.watch_wish(node, verb);
+        self.watch_wish(verb);
+        let stopped = self.says_stopped(node);
         let request = RequestId(self.name());
         match self.host(node).daemon.as_mut() {
             Some(daemon) => {
                 daemon.operator.insert(request, format!("{verb:?}"));
                 self.hear_node(node, node::Event::Operator { request, verb });
+                self.watch_stopped(node, stopped);
             }
             None => self.say(|| format!("{node}: {verb:?}: no daemon")),
         }

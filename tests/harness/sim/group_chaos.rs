@@ -73,6 +73,8 @@ impl World {
             }
             "hangs" => hand(Trouble::Hang),
             "slow-hands" => hand(Trouble::Slow),
+            // Nobody would see it.
+            "app-dies" if !monitors => None,
             "app-dies" => Some(GroupFault::AppDies(node)),
             "sick-app" | "sick-node" if !monitors => None,
             "sick-app" => Some(GroupFault::Sick(node, OF_APP, finding)),

@@ -27,7 +27,9 @@ impl World {
         for node in [NodeId::A, NodeId::B] {
             self.mend(node);
         }
-        if self.group_is_up() {
+        let moves = |state: State| !state.is_settled() && state != State::Claiming;
+        let states = [NodeId::A, NodeId::B].map(|node| self.state_of(node));
+        if self.group_is_up() || states.into_iter().flatten().any(moves) {
             return false;
         }
         if self.why_by_hand().is_some() {

@@ -134,7 +134,7 @@ impl World {
 
     fn fate(&mut self, node: NodeId, resource: ResourceIndex, act: Act) -> (End, bool) {
         let half = self.random.chance(500);
-        let rare = self.plan.jitter && self.random.chance(8);
+        let rare = self.plan.jitter && !self.healed && self.random.chance(8);
         let trouble = self.hosts[index(node)].notes.hands[resource.0].trouble;
         let end = match (trouble, act) {
             (Some(Trouble::Start), Act::Start) | (Some(Trouble::Stop), Act::Stop) => End::Fails,

@@ -171,9 +171,18 @@ impl World {
     pub fn watch_announced(&mut self, node: NodeId) {
         let daemon = self.hosts[index(node)].daemon.as_ref();
         let stopped = daemon.is_some_and(|daemon| is_stopped(&daemon.announced));
-        let was = &mut self.watch.stopped[index(node)];
-        if stopped && !*was {
-            *was = true;
+        self.watch.stopped[index(node)] |= stopped;
+    }
+
+    /// Whether a node says that an operator has stopped the group.
+    pub fn says_stopped(&self, node: NodeId) -> bool {
+        let daemon = self.hosts[index(node)].daemon.as_ref();
+        daemon.is_some_and(|daemon| is_stopped(&daemon.announced))
+    }
+
+    /// An operator has asked a node to stop the group, which it had not said before.
+    pub fn watch_stopped(&mut self, node: NodeId, before: bool) {
+        if !before && self.says_stopped(node) {
             self.watch.wanted = false;
         }
     }
@@ -184,7 +193,7 @@ impl World {
     }
 
     /// An operator asks for something.
-    pub fn watch_wish(&mut self, _node: NodeId, verb: Verb) {
+    pub fn watch_wish(&mut self, verb: Verb) {
         let wanted = match verb {
             Verb::Group(_, verb) => verb != GroupVerb::Stop,
             Verb::Mirror(_, verb) => !matches!(verb, OfMirror::Stop | OfMirror::Create { .. }),

@@ -204,6 +204,8 @@ impl World {
         for node in [NodeId::A, NodeId::B] {
             let host = &self.hosts[index(node)];
             let joins = record.members.contains(node) && !before.contains(node);
+            // A device may fail while the write travels; the owner holds all answers until then.
+            let joins = joins && !host.broken;
             let Some(found) = partition::stored(&host.disk).filter(|_| joins) else { continue };
             let whole = found.disk == DiskState::UpToDate && !found.needs_full;
             let proven = whole && found.generation == record.generation;

@@ -221,7 +221,7 @@ impl Group {
         if self.may_run(around) && checked && known {
             let on = self.ours().filter(|i| self.is_on(*i, around)).map(ResourceIndex).collect();
             self.note(Note::Adopted(on));
-            return self.enter(State::Rising, now);
+            return self.adopt(around, now);
         }
         let lost = self.loss(around);
         let sure = known || around.fenced || around.owner == Some(self.node.peer());
@@ -239,7 +239,16 @@ impl Group {
             self.wake_at(over_at);
         } else if lost.is_none() && checked {
             // The engine is away, the record names this node: it may come back.
-            self.enter(State::Rising, now);
+            self.adopt(around, now);
+        }
+    }
+
+    /// What is on goes on, but for a group that was being brought down for good when the last
+    /// daemon ended: that goes on, too.
+    fn adopt(&mut self, around: &Around, now: Tick) {
+        self.enter(State::Rising, now);
+        if self.stopped || self.barred {
+            self.fall(self.ending_by_leave(around), now);
         }
     }
 }

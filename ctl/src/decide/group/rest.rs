@@ -75,8 +75,8 @@ impl Group {
     /// This node owns it and does not serve: after its host or its engine was restarted.
     fn rest_as_owner(&mut self, around: &Around, now: Tick) {
         let away = around.engines == Engines::Away;
-        if around.part != Part::Takes || (around.fenced && !away) {
-            return; // What is fenced serves again by itself, or is lost; not without an engine.
+        if around.part != Part::Takes || (around.fenced && !away && !around.released) {
+            return; // What is fenced serves again by itself, or is lost; not what was released.
         }
         let idle_since = if away { self.engines_away_since } else { self.idle_owner_since };
         let since = idle_since.unwrap_or(now);
