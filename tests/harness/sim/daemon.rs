@@ -10,11 +10,11 @@ use super::judge::{Judge, index};
 use super::partition::{CLUSTER, GROUP, VOLUME};
 use super::seed::Ending;
 use super::world::{What, World};
+use lockstep_ctl::decide::Settings;
 use lockstep_ctl::decide::event::{Event, PeerBeat, RequestId, StepId, Verb};
 use lockstep_ctl::decide::node::{self, PeerState, Step as NodeStep};
 use lockstep_ctl::decide::record::Record;
 use lockstep_ctl::decide::step::{EngineCommand, Step};
-use lockstep_ctl::decide::Settings;
 use lockstep_engine::replica::event::{CmdId, Command, Event as Told};
 use lockstep_engine::units::{
     DiskState, InSyncMark, Members, NodeId, Span, Status, Tick, VolumeRecord,

@@ -160,7 +160,6 @@ impl World {
 
     /// An effect ends.
     pub fn hand_done(&mut self, node: NodeId, resource: usize, name: u64) {
-        let now = self.now();
         let host = self.host(node);
         let serves = host.engine.as_ref().is_some_and(|engine| engine.open);
         let run = host.daemon.as_ref().map(|daemon| daemon.run);
@@ -203,7 +202,6 @@ impl World {
             self.watch_coming_on(node, ResourceIndex(resource));
         }
         if is != was {
-            let _ = now;
             self.say(|| format!("{node}: {resource} is {}", if is { "on" } else { "off" }));
             self.clients_may_come(node);
         }

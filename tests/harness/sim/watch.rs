@@ -221,9 +221,8 @@ impl World {
         let now = self.now();
         let answers = !self.answering(node).is_empty();
         let engine = self.hosts[index(node)].engine.as_ref();
-        let rests = engine.is_some_and(|engine| {
-            !engine.open && engine.replica.status().role == Role::Secondary
-        });
+        let rests = engine
+            .is_some_and(|engine| !engine.open && engine.replica.status().role == Role::Secondary);
         let owner = self.arbiter.newest().and_then(|record| record.owner);
         let excused = self.is_excused(node);
         let since = |was: Option<Tick>, is: bool| is.then(|| was.unwrap_or(now));

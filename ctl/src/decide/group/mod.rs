@@ -23,6 +23,7 @@ pub use event::{
 pub use state::{Ending, Power, State, TABLE};
 pub use view::{GroupView, Memory, ResourceView};
 
+use super::mutant::Mutant;
 use super::settings::{GroupSettings, ResourceIndex, ResourceKind};
 use super::step;
 use crate::decide::event::StepId;
@@ -115,7 +116,7 @@ impl Group {
             ending: Ending::Stop,
             asked: None,
             arbitrating: false,
-            stopped: memory.stopped,
+            stopped: memory.stopped && !Mutant::ForgetStop.on(),
             barred: memory.barred,
             may_fail_back: false,
             fence_confirmed: false,
@@ -172,6 +173,9 @@ impl Group {
     /// Whether the group may be passed on: nothing of it is on here, or what is left of it was
     /// fenced. A release must not be announced before.
     pub fn may_be_released(&self) -> bool {
+        if Mutant::ReleaseBeforeFence.on() {
+            return true; // §1.2
+        }
         match self.state {
             State::Down | State::Claiming | State::Passing => true,
             State::Cleaning => self.fence_confirmed,
@@ -191,6 +195,9 @@ impl Group {
         }
         if around.owner != Some(self.node) {
             return Some(Loss::Record);
+        }
+        if Mutant::OutliveLease.on() {
+            return None; // R13
         }
         if around.fenced {
             return Some(Loss::Lease);

@@ -5,6 +5,7 @@ use super::event::{Around, Engines, Part, Refused};
 use super::state::{Ending, State};
 use super::{ENGINE_PATIENCE, Group, OWNER_PATIENCE, START_PATIENCE};
 use crate::decide::event::Verb;
+use crate::decide::mutant::Mutant;
 use crate::decide::step;
 use lockstep_engine::units::Tick;
 
@@ -41,9 +42,11 @@ impl Group {
             return;
         }
         self.answer(Err(Refused::Lost));
-        let unwanted = self.stopped || self.barred || self.held_down;
+        let stopped = self.stopped && !Mutant::StartWhatWasStopped.on();
+        let unwanted = stopped || self.barred || self.held_down;
         let may = self.settings.startup_auto && around.part == Part::Takes && !unwanted;
         let halted = around.peer.is_some_and(|peer| peer.stopped || peer.held_down);
+        let halted = halted && !Mutant::StartWhatWasStopped.on();
         if !may || halted || !around.listened || around.engines == Engines::Away {
             return;
         }

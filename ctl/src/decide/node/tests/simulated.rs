@@ -1,0 +1,39 @@
+//! Histories that the simulator found: each went wrong once.
+
+use super::world::*;
+use crate::decide::group::{GroupVerb, State};
+use lockstep_engine::units::DiskState;
+
+#[test]
+fn a_daemon_that_restarts_in_the_middle_of_a_stop_goes_on_stopping() {
+    let mut world = World::up(group(), Vec::new());
+    world.host(A).fault[APP.0] = Fault::Hang;
+    world.ask_group(A, GroupVerb::Stop);
+    world.run(500);
+    assert_eq!((world.state(A), world.on(A)), (State::Falling, ALL.to_vec()));
+    world.daemon_dies(A);
+    world.host(A).fault[APP.0] = Fault::None;
+    world.daemon_starts(A);
+    world.run(20_000);
+    assert_eq!((world.owner(), world.on(A), world.on(B)), (None, Vec::new(), Vec::new()));
+}
+
+/// Fenced, released for want of its engine, and then the peer turns out to be unfit.
+#[test]
+fn an_owner_that_released_in_vain_starts_again() {
+    let mut world = World::up(group(), Vec::new());
+    world.engine_dies(A);
+    world.link = false;
+    world.beats = false;
+    world.host(B).engine.disk = DiskState::Inconsistent;
+    world.host(B).engine.mark = None;
+    world.run(4_500);
+    assert_eq!(world.on(A), [], "the lease is over");
+    world.beats = true;
+    world.run(12_000);
+    assert!(world.node(A).beat(G).is_some_and(|beat| beat.released.is_some()));
+    world.link = true;
+    world.engine_starts(A);
+    world.run(60_000);
+    assert_eq!((world.owner(), world.state(A)), (Some(A), State::Up));
+}
