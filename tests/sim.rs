@@ -120,21 +120,6 @@ fn seeds_hold_every_property() {
     assert_eq!(violations, 0, "the lines above say how to see each violation again");
 }
 
-/// Seeds that found a bug of production code.
-const FOUND: &[(u64, &str)] = &[
-    (289, "a daemon that restarted in the middle of a stop brought the group up again"),
-    (900_571, "the same, of a group that could not be stopped"),
-    (977, "an owner that had released beside an unfit peer waited for a person"),
-];
-
-#[test]
-fn seeds_that_found_a_bug_hold() {
-    for (seed, what) in FOUND {
-        let outcome = attempt(*seed, false);
-        assert_eq!(outcome.violation, None, "seed {seed}: {what}");
-    }
-}
-
 /// The share of seeds that run a whole node: about half, whatever the first seed is.
 #[test]
 fn every_other_seed_has_a_group() {

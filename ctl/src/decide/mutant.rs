@@ -61,10 +61,12 @@ pub enum Mutant {
     FailBackUnsynced,
     /// What an operator has stopped comes up by itself.
     StartWhatWasStopped,
-    /// A restarted daemon does not know what an operator has stopped.
-    ForgetStop,
     /// What arbitration has refused once is not tried again.
     ClaimOnce,
+    /// A daemon that restarts in the middle of a stop brings up again what was stopped.
+    AdoptWhatStops,
+    /// An owner that was fenced and has released waits for ever, though nobody can take over.
+    WaitAfterRelease,
 }
 
 impl Mutant {
@@ -97,8 +99,9 @@ impl Mutant {
         Mutant::LengthenLease,
         Mutant::FailBackUnsynced,
         Mutant::StartWhatWasStopped,
-        Mutant::ForgetStop,
         Mutant::ClaimOnce,
+        Mutant::AdoptWhatStops,
+        Mutant::WaitAfterRelease,
     ];
 }
 

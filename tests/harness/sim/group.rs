@@ -48,6 +48,8 @@ pub const KINDS: &[(&str, u64)] = &[
     ("suspend", 3),
     ("resume", 3),
     ("monitor-verb", 3),
+    ("fence-theme", 5),
+    ("restart-theme", 5),
 ];
 
 /// How a group is set up.

@@ -4,11 +4,11 @@
 use super::chaos::Fault;
 use super::group::{APP, FS, G, HANDS, KINDS, OF_APP, OF_NODE, VIP};
 use super::hands::{Finding, Trouble};
-use super::world::World;
+use super::world::{What, World};
 use lockstep_ctl::decide::group::GroupVerb;
 use lockstep_ctl::decide::node::{ClusterVerb, MonitorVerb, Verb};
 use lockstep_ctl::decide::settings::MonitorIndex;
-use lockstep_engine::units::NodeId;
+use lockstep_engine::units::{NodeId, Span};
 
 /// What may go wrong with a group, or be wanted of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,10 +45,42 @@ impl World {
             _ if self.random.chance(500) => NodeId::A,
             _ => NodeId::B,
         };
+        match (KINDS[kind].0, serving) {
+            ("fence-theme" | "restart-theme", None) => return true,
+            ("fence-theme", Some(node)) => return self.play_fence(node),
+            ("restart-theme", Some(node)) => return self.play_restart(node),
+            _ => {}
+        }
         if let Some(fault) = self.group_fault_of(KINDS[kind].0, node) {
             self.faults += 1;
             self.check_marks("at a fault");
             self.inject(Fault::Group(fault), None);
+        }
+        true
+    }
+
+    /// The owner is cut off, and what its fast fence has to kill does not die (R13).
+    fn play_fence(&mut self, node: NodeId) -> bool {
+        let killed = [VIP, APP][self.random.index(2)];
+        let long = self.delay_us(12_000_000, 20_000_000);
+        let fault = Fault::Group(GroupFault::Hand(node, killed.0, Trouble::Kill));
+        self.queue.after(Span(0), What::Fault { fault, length: long });
+        self.queue.after(Span(0), What::Fault { fault: Fault::Isolate(node), length: long });
+        true
+    }
+
+    /// The owner is cut off without its engine, and its daemon restarts about when the lease ends.
+    fn play_restart(&mut self, node: NodeId) -> bool {
+        let long = self.delay_us(12_000_000, 20_000_000);
+        let fault = Fault::Isolate(node);
+        self.queue.after(Span(0), What::Fault { fault, length: long });
+        let fault = Fault::KillEngine(node);
+        self.queue.after(Span(0), What::Fault { fault, length: long });
+        for _ in 0..self.random.within(1, 3) {
+            let at = self.delay_us(1_000_000, 5_000_000);
+            let length = self.delay_us(1_000, 400_000);
+            let fault = Fault::KillDaemon(node);
+            self.queue.after(at, What::Fault { fault, length });
         }
         true
     }

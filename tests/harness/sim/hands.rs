@@ -23,7 +23,7 @@ pub enum Trouble {
     Start,
     /// Stops fail.
     Stop,
-    /// Kills are not confirmed, and kill nothing.
+    /// Neither kills nor stops are confirmed, and nothing ends: it waits in the kernel.
     Kill,
     /// Nothing reports; starts and stops have an effect or not.
     Hang,
@@ -138,8 +138,9 @@ impl World {
         let trouble = self.hosts[index(node)].notes.hands[resource.0].trouble;
         let end = match (trouble, act) {
             (Some(Trouble::Start), Act::Start) | (Some(Trouble::Stop), Act::Stop) => End::Fails,
-            (Some(Trouble::Kill), Act::Kill) if half => End::Fails,
-            (Some(Trouble::Kill), Act::Kill) | (Some(Trouble::Hang), _) => End::Silent,
+            (Some(Trouble::Kill), Act::Kill | Act::Stop) if half => End::Fails,
+            (Some(Trouble::Kill), Act::Kill | Act::Stop) => End::Silent,
+            (Some(Trouble::Hang), _) => End::Silent,
             // The deadline of a fence leaves no room for chance; trouble with kills is one of its own.
             (_, Act::Start | Act::Stop | Act::Check) if rare => End::Fails,
             _ => End::Well,

@@ -275,7 +275,6 @@ impl World {
         let Some(daemon) = self.host(to).daemon.as_ref() else { return };
         let answer = daemon.answering;
         self.witness_beat(to, answer);
-        self.watch_heard(to, &state);
         self.hear_peer(to, beat, *state);
         let from = to.peer();
         if answer && !self.beats_cut[index(from)] {

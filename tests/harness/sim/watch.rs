@@ -16,26 +16,20 @@ use lockstep_ctl::decide::group::{self, Act, GroupVerb, Part, State};
 use lockstep_ctl::decide::node::{ENGINE_BACK, Note, PeerState, Verb};
 use lockstep_ctl::decide::record::Record;
 use lockstep_ctl::decide::settings::ResourceIndex;
-use lockstep_engine::units::{Members, Mirror, NodeId, Nonce, Role, Span, Tick, Version};
+use lockstep_engine::units::{Members, Mirror, NodeId, Role, Span, Tick, Version};
 
 /// What is told of an engine comes to the group within this.
 const TOLD: Span = Span::millis(5);
 /// Beside FENCE: a wake-up, a reset of the host.
 const SLACK: Span = Span::millis(200);
-/// A stop that was heard so long ago is still known.
-const HEARD: Span = Span::millis(1_000);
 
 /// What was seen. Indices are nodes.
 #[derive(Default)]
 pub struct Watch {
     /// A node has said in this boot that an operator has stopped the group.
     stopped: [bool; 2],
-    /// When a node last heard that from the other.
-    heard: [Option<Tick>; 2],
     /// An operator has asked for the group since it was stopped.
     wanted: bool,
-    /// Nonce of the last request of a node.
-    asked: [Option<Nonce>; 2],
     /// Since when a node has something on although its engine serves nobody.
     idle: [Option<Tick>; 2],
     /// Since when a node has something on that it does not own.
@@ -93,18 +87,6 @@ impl World {
         let on = self.on(node);
         if self.plan.group.is_some() && !on.is_empty() {
             self.judge.violate(format!("(a): {node} gives the group away with {on:?} on"));
-        }
-    }
-
-    /// A node asks the arbiter for a group that nobody owns.
-    pub fn watch_claims(&mut self, node: NodeId, next: &Record) {
-        let (now, watch) = (self.now(), &mut self.watch);
-        let again = watch.asked[index(node)].replace(next.nonce) == Some(next.nonce);
-        let heard = watch.heard[index(node)].is_some_and(|at| at.after(HEARD) > now);
-        let stopped = watch.stopped[index(node)] || heard;
-        if self.plan.group.is_some() && !again && stopped && !watch.wanted && !next.forced {
-            let text = format!("(d): {node} starts what an operator has stopped");
-            self.judge.violate(text);
         }
     }
 
@@ -187,11 +169,6 @@ impl World {
         }
     }
 
-    /// A heartbeat comes to a node.
-    pub fn watch_heard(&mut self, to: NodeId, state: &PeerState) {
-        self.watch.heard[index(to)] = is_stopped(state).then_some(self.now());
-    }
-
     /// An operator asks for something.
     pub fn watch_wish(&mut self, verb: Verb) {
         let wanted = match verb {
@@ -208,7 +185,6 @@ impl World {
     /// A host has lost power, and with it what it knew.
     pub fn watch_power_loss(&mut self, node: NodeId) {
         self.watch.stopped[index(node)] = false;
-        self.watch.heard[index(node)] = None;
         self.watch.idle[index(node)] = None;
         self.watch.foreign[index(node)] = None;
     }

@@ -146,13 +146,10 @@ impl World {
             return;
         }
         let gives = before.owner == Some(node) && next.owner != Some(node);
-        let claims = before.owner.is_none() && next.owner == Some(node);
-        let (next, taken) = (next.clone(), took_over(before, next, node));
+        let taken = took_over(before, next, node);
         let released = (index(node.peer()), before.version);
         if gives {
             self.watch_gives(node);
-        } else if claims {
-            self.watch_claims(node, &next);
         }
         if gives && self.serves(node) {
             let text = format!("§1.1: node {node} gives the group away while it accepts clients");

@@ -249,7 +249,7 @@ impl Group {
     /// daemon ended: that goes on, too.
     fn adopt(&mut self, around: &Around, now: Tick) {
         self.enter(State::Rising, now);
-        if self.stopped || self.barred {
+        if (self.stopped || self.barred) && !Mutant::AdoptWhatStops.on() {
             self.fall(self.ending_by_leave(around), now);
         }
     }

@@ -21,7 +21,8 @@ impl Group {
         if unwanted {
             return self.end_ownership(around, now);
         }
-        if self.may_run(around) && around.engines == Engines::Serving {
+        let serves = around.engines == Engines::Serving || Mutant::StartBeforePromotion.on();
+        if self.may_run(around) && serves {
             return self.enter(State::Rising, now);
         }
         self.rest_as_owner(around, now);
@@ -78,7 +79,8 @@ impl Group {
     /// This node owns it and does not serve: after its host or its engine was restarted.
     fn rest_as_owner(&mut self, around: &Around, now: Tick) {
         let away = around.engines == Engines::Away;
-        if around.part != Part::Takes || (around.fenced && !away && !around.released) {
+        let released = around.released && !Mutant::WaitAfterRelease.on();
+        if around.part != Part::Takes || (around.fenced && !away && !released) {
             return; // What is fenced serves again by itself, or is lost; not what was released.
         }
         let idle_since = if away { self.engines_away_since } else { self.idle_owner_since };

@@ -47,8 +47,9 @@ fn killer(mutant: Mutant) -> Option<fn()> {
         | Mutant::LengthenLease
         | Mutant::FailBackUnsynced
         | Mutant::StartWhatWasStopped
-        | Mutant::ForgetStop
-        | Mutant::ClaimOnce => return None,
+        | Mutant::ClaimOnce
+        | Mutant::AdoptWhatStops
+        | Mutant::WaitAfterRelease => return None,
     };
     Some(test)
 }

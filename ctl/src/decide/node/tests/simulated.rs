@@ -1,7 +1,9 @@
 //! Histories that the simulator found: each went wrong once.
 
 use super::world::*;
+use crate::decide::event;
 use crate::decide::group::{GroupVerb, State};
+use crate::decide::node::Verb;
 use lockstep_engine::units::DiskState;
 
 #[test]
@@ -36,4 +38,30 @@ fn an_owner_that_released_in_vain_starts_again() {
     world.engine_starts(A);
     world.run(60_000);
     assert_eq!((world.owner(), world.state(A)), (Some(A), State::Up));
+}
+
+/// The other node's claim was under way when the stop was answered.
+#[test]
+fn a_stop_also_ends_a_claim_that_is_under_way() {
+    let mut settings = group();
+    settings.nodes = [B, A];
+    let mut world = World::with(settings, Vec::new());
+    world.daemon_starts(A);
+    world.daemon_starts(B);
+    world.run_until(3_000, |world| world.state(B) == State::Claiming);
+    let request = world.ask_group(A, GroupVerb::Stop);
+    world.run(30_000);
+    assert_eq!(world.answer(request), Some(Ok(())));
+    assert_eq!((world.owner(), world.on(A), world.on(B)), (None, Vec::new(), Vec::new()));
+}
+
+#[test]
+fn force_is_not_undone_by_a_stop_that_the_other_node_remembers() {
+    let mut world = World::up(group(), Vec::new());
+    world.ask_group(A, GroupVerb::Stop);
+    world.run(3_000);
+    assert_eq!(world.owner(), None);
+    world.ask(B, Verb::Mirror(G, event::Verb::ForcePromote));
+    world.run(10_000);
+    assert_eq!((world.owner(), world.state(B)), (Some(B), State::Up));
 }
