@@ -39,7 +39,7 @@ const fn story(name: &'static str, story: &'static str, property: &'static str) 
     Found { name, how: How::Story(story), property }
 }
 
-/// Every bug that the judge finds by itself: those of the mirror, then those of the decider.
+/// Every bug that the judge finds by itself: those of the mirror, of the decider, of groups.
 pub const FOUND: &[Found] = &[
     story("AckBeforePeer", "asymmetric-link", "P1 (acknowledged"),
     story("ClearIntentOnAck", "primary-loses-the-peers-data", "P4"),
@@ -89,6 +89,18 @@ pub const FOUND: &[Found] = &[
     story("BelieveRollback", "arbiter-is-set-back", "§3.1"),
     story("PromoteWithoutRead", "arbiter-is-set-back", "§3.1"),
     story("MoveBeforeDemote", "move-there-and-back", "§1.1"),
+    story("StartBeforePromotion", "group-moves-there-and-back", "(b)"),
+    story("StopOutOfOrder", "group-moves-there-and-back", "(b)"),
+    story("PassWhileOn", "group-moves-there-and-back", "(a)"),
+    story("ReleaseBeforeFence", "group-failed-disk", "(a)"),
+    story("PassUnconfirmedFence", "group-fence-is-not-confirmed", "(a)"),
+    story("OutliveLease", "group-fence-is-not-confirmed", "(a)"),
+    story("LengthenLease", "group-restart-does-not-lengthen-a-lease", "(a)"),
+    seed("FailBackUnsynced", 1, "(c)"),
+    story("StartWhatWasStopped", "group-stop-goes-on-after-a-restart", "(d)"),
+    story("AdoptWhatStops", "group-stop-goes-on-after-a-restart", "(d)"),
+    story("ClaimOnce", "group-refused-once", "(c)"),
+    story("WaitAfterRelease", "group-released-in-vain", "(c)"),
 ];
 
 /// Every bug that another rule masks; both rules stay.

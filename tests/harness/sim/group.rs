@@ -93,6 +93,30 @@ impl GroupPlan {
         Some(GroupPlan { settings, monitors, share, odds })
     }
 
+    /// The group of stories: nothing is left to chance, nothing watches it.
+    pub fn plain() -> GroupPlan {
+        let mut resources = resources(&mut Random::new(0));
+        for resource in &mut resources {
+            resource.start_timeout = Span::millis(3_000);
+            resource.stop_timeout = Span::millis(3_000);
+            resource.start_retries = 1;
+            resource.failovers_max = 1;
+            resource.start_failed = FinalAction::StopGroup;
+            resource.stop_failed = FinalAction::None;
+        }
+        let settings = GroupSettings {
+            id: GROUP,
+            name: "db".to_owned(),
+            startup_auto: true,
+            failover_auto: true,
+            failback_auto: false,
+            nodes: [NodeId::A, NodeId::B],
+            volumes: vec![VOLUME],
+            resources,
+        };
+        GroupPlan { settings, monitors: Vec::new(), share: 0, odds: Vec::new() }
+    }
+
     /// What the plan is, for the line of a seed.
     pub fn words(&self) -> String {
         let of = |(name, on): (&str, bool)| if on { format!(" {name}") } else { String::new() };

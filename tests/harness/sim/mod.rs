@@ -13,6 +13,7 @@ pub mod disk;
 pub mod group;
 pub mod group_chaos;
 pub mod group_operator;
+pub mod group_story;
 pub mod hands;
 pub mod host;
 pub mod judge;

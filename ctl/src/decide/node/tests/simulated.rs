@@ -46,12 +46,18 @@ fn a_stop_also_ends_a_claim_that_is_under_way() {
     let mut settings = group();
     settings.nodes = [B, A];
     let mut world = World::with(settings, Vec::new());
-    world.daemon_starts(A);
     world.daemon_starts(B);
-    world.run_until(3_000, |world| world.state(B) == State::Claiming);
+    world.run(3_000);
+    world.reach[1] = false;
+    world.run(5_000);
+    assert_eq!(world.state(B), State::Claiming, "the boot grace is over, the arbiter away");
+    world.daemon_starts(A);
+    world.run(200);
     let request = world.ask_group(A, GroupVerb::Stop);
-    world.run(30_000);
+    world.run(500);
     assert_eq!(world.answer(request), Some(Ok(())));
+    world.reach[1] = true;
+    world.run(30_000);
     assert_eq!((world.owner(), world.on(A), world.on(B)), (None, Vec::new(), Vec::new()));
 }
 
