@@ -176,8 +176,7 @@ impl World {
             NodeStep::Host { action, deadline: _ } => self.tell_host(node, action),
             NodeStep::Remember(memory) => self.host(node).notes.memory = memory,
             NodeStep::Reply { request, result } => {
-                let result = result.map_err(|why| format!("{why:?}"));
-                self.reply(node, request, result.as_ref().map(|()| ()));
+                self.reply(node, request, result);
             }
             NodeStep::Progress { request: _, waiting } => {
                 self.say(|| format!("{node}: waits for {waiting:?}"));

@@ -141,7 +141,7 @@ impl World {
             (Some(Trouble::Kill), Act::Kill | Act::Stop) if half => End::Fails,
             (Some(Trouble::Kill), Act::Kill | Act::Stop) => End::Silent,
             (Some(Trouble::Hang), _) => End::Silent,
-            // The deadline of a fence leaves no room for chance; trouble with kills is one of its own.
+            // The deadline of a fence leaves no room for chance: kills have a trouble of their own.
             (_, Act::Start | Act::Stop | Act::Check) if rare => End::Fails,
             _ => End::Well,
         };
@@ -330,6 +330,9 @@ impl World {
 
     /// The daemon stores the lease for its successor, in its own time.
     pub fn keep_lease(&mut self, node: NodeId) {
+        if self.plan.group.is_none() {
+            return;
+        }
         let span = self.delay_us(100, 5_000);
         let host = self.host(node);
         let Some(daemon) = host.daemon.as_ref() else { return };

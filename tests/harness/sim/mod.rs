@@ -1,8 +1,8 @@
 //! A seeded, single-threaded simulator of the whole system in virtual time. Two nodes, each the
-//! production replica, on-disk format and wire code, and the production decider or, with a group, the
-//! whole production node; everything around them is simulated. See `disk`, `link` and `hands` for
-//! the fault model, `judge`, `witness` and `watch` for what is checked, `seed` for
-//! a run.
+//! production replica, on-disk format and wire code, with the production decider or, in a world
+//! with a group, the whole production node; everything around them is simulated. See `disk`,
+//! `link` and `hands` for the fault model, `judge`, `witness` and `watch` for what is checked,
+//! `seed` for a run.
 
 pub mod arbiter;
 pub mod brain;

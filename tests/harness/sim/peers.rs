@@ -264,18 +264,11 @@ impl World {
     }
 
     /// A heartbeat arrives.
-    pub fn beat(
-        &mut self,
-        to: NodeId,
-        beat: PeerBeat,
-        state: Box<PeerState>,
-        sent: Tick,
-        run: u64,
-    ) {
+    pub fn beat(&mut self, to: NodeId, beat: PeerBeat, state: PeerState, sent: Tick, run: u64) {
         let Some(daemon) = self.host(to).daemon.as_ref() else { return };
         let answer = daemon.answering;
         self.witness_beat(to, answer);
-        self.hear_peer(to, beat, *state);
+        self.hear_peer(to, beat, state);
         let from = to.peer();
         if answer && !self.beats_cut[index(from)] {
             let span = self.delay_us(200, 5_000);

@@ -355,7 +355,7 @@ impl World {
                 self.arbiter_reply(node, run, step, reply);
             }
             What::BeatTick { node, run } => self.beat_tick(node, run),
-            What::Beat { to, beat, state, sent, run } => self.beat(to, beat, state, sent, run),
+            What::Beat { to, beat, state, sent, run } => self.beat(to, beat, *state, sent, run),
             What::BeatAnswer { to, run, sent } => self.beat_answer(to, run, sent),
             What::HandDone { node, resource, name } => self.hand_done(node, resource, name),
             What::Probed { node, run, monitor, id, found } => {

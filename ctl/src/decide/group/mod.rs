@@ -265,8 +265,8 @@ impl Group {
         let rests = matches!(self.state, State::Down | State::Claiming);
         self.forced &= !mine;
         if halted && rests && self.asked.is_none() && !self.forced {
-            // Both nodes know what an operator wants: it outlives the one that was asked. A claim of
-            // this node's own that is under way is ended when it has won.
+            // Both nodes know what an operator wants: it outlives the one that was asked. A claim
+            // of this node's own that is under way is ended when it has won.
             self.stopped = true;
         }
         let key = (around.version, around.evidence, around.peer_takes);
