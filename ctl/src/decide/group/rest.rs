@@ -17,7 +17,8 @@ impl Group {
             self.answer(Err(Refused::Lost));
             return self.rest_beside(around, now);
         }
-        let unwanted = self.stopped || self.barred || around.part == Part::Stopped;
+        let stopped = self.stopped && !Mutant::StartWhatWasStopped.on();
+        let unwanted = stopped || self.barred || around.part == Part::Stopped;
         if unwanted {
             return self.end_ownership(around, now);
         }
