@@ -43,6 +43,30 @@ pub enum Mutant {
     /// shows: a restarted engine is promoted after a fresh read only (R10), which sees a takeover,
     /// and one in service is fenced. With `PromoteWithoutRead` two nodes serve; both rules stay.
     ServeWithoutLease,
+    /// A resource comes on before the engine under its mirror serves here.
+    StartBeforePromotion,
+    /// §1.1: the group is passed on before its resources are down.
+    PassWhileOn,
+    /// A resource is stopped before those that need it.
+    StopOutOfOrder,
+    /// §1.2: a release is announced before the fast fence is confirmed.
+    ReleaseBeforeFence,
+    /// R13: a fence that is not confirmed in time counts as confirmed.
+    PassUnconfirmedFence,
+    /// R13: resources stay on at the end of the lease and without an engine that serves.
+    OutliveLease,
+    /// R13: a restarted daemon gives its group a whole lease more.
+    LengthenLease,
+    /// The group goes back to its preferred node before that is in sync.
+    FailBackUnsynced,
+    /// What an operator has stopped comes up by itself.
+    StartWhatWasStopped,
+    /// What arbitration has refused once is not tried again.
+    ClaimOnce,
+    /// A daemon that restarts in the middle of a stop brings up again what was stopped.
+    AdoptWhatStops,
+    /// An owner that was fenced and has released waits for ever, though nobody can take over.
+    WaitAfterRelease,
 }
 
 impl Mutant {
@@ -66,6 +90,18 @@ impl Mutant {
         Mutant::BelieveRollback,
         Mutant::MoveBeforeDemote,
         Mutant::ServeWithoutLease,
+        Mutant::StartBeforePromotion,
+        Mutant::PassWhileOn,
+        Mutant::StopOutOfOrder,
+        Mutant::ReleaseBeforeFence,
+        Mutant::PassUnconfirmedFence,
+        Mutant::OutliveLease,
+        Mutant::LengthenLease,
+        Mutant::FailBackUnsynced,
+        Mutant::StartWhatWasStopped,
+        Mutant::ClaimOnce,
+        Mutant::AdoptWhatStops,
+        Mutant::WaitAfterRelease,
     ];
 }
 

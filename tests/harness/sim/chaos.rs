@@ -2,6 +2,7 @@
 //! Always: what would destroy the only good copy is left out (SAFETY lists it as lost); rot and
 //! swapped disks come to one node at a time, while the other one is a member with everything.
 
+use super::group_chaos::GroupFault;
 use super::judge::index;
 use super::link::Kept;
 use super::world::{What, World};
@@ -79,6 +80,8 @@ pub enum Fault {
     Move,
     /// An operator stops the volume.
     Stop,
+    /// Of a group: see `group_chaos`.
+    Group(GroupFault),
 }
 
 /// Kinds of faults with their usual weights; the plan of a seed scales each.
@@ -168,6 +171,9 @@ impl World {
         if self.plan.theme.is_some() && self.random.chance(500) {
             return self.play_theme();
         }
+        if self.group_chaos() {
+            return;
+        }
         let total: u64 = self.plan.odds.iter().sum();
         let mut left = self.random.below(total);
         let mut kind = 0;
@@ -256,6 +262,11 @@ impl World {
             }
             Fault::Pause => self.pause_sync(true),
             Fault::Move | Fault::Stop | Fault::Verify => return self.operator_fault(fault),
+            Fault::Group(fault) => {
+                if !self.group_fault(fault) {
+                    return;
+                }
+            }
         }
         self.queue.after(length, What::Undo(fault));
     }
@@ -275,6 +286,7 @@ impl World {
             | Fault::MetaErrors(_) => self.device(fault, false),
             Fault::Rollback => self.arbiter.roll_forward(),
             Fault::Pause => self.pause_sync(false),
+            Fault::Group(fault) => self.end_group_fault(fault),
             _ => self.network(fault, false),
         }
     }
@@ -493,7 +505,7 @@ impl World {
             let seen = engine.and_then(|engine| engine.replica.status().record);
             let daemon = self.hosts[index(*node)].daemon.as_ref();
             // One whose reply was lost is written again.
-            let open = daemon.is_some_and(|daemon| daemon.decider.view().attempt.is_some());
+            let open = daemon.is_some_and(|daemon| daemon.brain.decider().view().attempt.is_some());
             seen.map(|record| record.version) == newest && !open
         };
         let done = [NodeId::A, NodeId::B].iter().all(knows) && self.arbiter.roll_back();

@@ -1,6 +1,7 @@
 //! Clients: at every node that accepts them, on purpose overlapping, bounded in flight.
 //! What is unanswered when the connection ends may have taken effect or not, but not later.
 
+use super::group::APP;
 use super::host::{Asked, ClientOp};
 use super::judge::index;
 use super::world::{What, World};
@@ -17,6 +18,7 @@ const IN_FLIGHT_MAX: usize = 16;
 impl World {
     /// The engine accepts clients, or disconnects them.
     pub fn clients(&mut self, node: NodeId, open: bool) {
+        let now = self.now();
         let Some(engine) = self.host(node).engine.as_mut() else { return };
         let (was, run) = (engine.open, engine.run);
         engine.open = open;
@@ -29,12 +31,15 @@ impl World {
             self.witness_opening(node);
             let host = &self.hosts[index(node)];
             self.judge.holds_all("P3 (serves without an acknowledged write)", node, &host.disk);
-            if self.plan.clients {
+            if self.plan.group.is_some() {
+                self.clients_may_come(node);
+            } else if self.plan.clients {
                 let soon = self.delay_us(1_000, 100_000);
                 self.queue.after(soon, What::ClientTick { node, run });
             }
             return;
         }
+        self.host(node).notes.served_until = now;
         let Some(engine) = self.host(node).engine.as_mut() else { return };
         let mut lost = Vec::new();
         for op in engine.requests.values_mut().filter(|op| !op.gone) {
@@ -65,11 +70,31 @@ impl World {
         }
     }
 
+    /// Where there is a group, clients come through its programs: they begin when both programs and
+    /// engine are there.
+    pub fn clients_may_come(&mut self, node: NodeId) {
+        let wanted = self.plan.clients && self.plan.group.is_some();
+        let host = self.host(node);
+        let Some(engine) = host.engine.as_ref().filter(|engine| engine.open) else { return };
+        let run = engine.run;
+        if wanted && host.notes.hands[APP.0].on && host.notes.ticking != Some(run) {
+            host.notes.ticking = Some(run);
+            let soon = self.delay_us(1_000, 20_000);
+            self.queue.after(soon, What::ClientTick { node, run });
+        }
+    }
+
     /// A random client does something.
     pub fn client_tick(&mut self, node: NodeId, run: u64) {
         let wanted = self.plan.clients;
-        let Some(engine) = self.host(node).engine.as_ref() else { return };
-        if engine.run != run || !engine.open || !wanted {
+        let Some(engine) = self.hosts[index(node)].engine.as_ref() else { return };
+        let grouped = self.plan.group.is_some();
+        let app = self.hosts[index(node)].notes.hands[APP.0].on;
+        if engine.run != run || !engine.open || !wanted || (grouped && !app) {
+            let ticking = &mut self.host(node).notes.ticking;
+            if *ticking == Some(run) {
+                *ticking = None;
+            }
             return;
         }
         let busy = engine.requests.len() >= IN_FLIGHT_MAX;

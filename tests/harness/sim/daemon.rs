@@ -2,16 +2,19 @@
 //! production decider on the other. Decides nothing itself.
 
 use super::arbiter::{Arbiter, Reply, Request, Want};
+use super::brain::Brain;
 use super::client::STEADY;
+use super::group::G;
 use super::host::Daemon;
 use super::judge::{Judge, index};
 use super::partition::{CLUSTER, GROUP, VOLUME};
 use super::seed::Ending;
 use super::world::{What, World};
-use lockstep_ctl::decide::event::{Event, RequestId, StepId, Verb};
+use lockstep_ctl::decide::Settings;
+use lockstep_ctl::decide::event::{Event, PeerBeat, RequestId, StepId, Verb};
+use lockstep_ctl::decide::node::{self, PeerState, Step as NodeStep};
 use lockstep_ctl::decide::record::Record;
 use lockstep_ctl::decide::step::{EngineCommand, Step};
-use lockstep_ctl::decide::{Decider, Settings};
 use lockstep_engine::replica::event::{CmdId, Command, Event as Told};
 use lockstep_engine::units::{
     DiskState, InSyncMark, Members, NodeId, Span, Status, Tick, VolumeRecord,
@@ -32,6 +35,7 @@ impl World {
             chunk.copy_from_slice(&self.random.word().to_le_bytes());
         }
         let (times, auto_takeover) = (self.plan.times, self.plan.auto_takeover);
+        let group = self.plan.group.clone();
         let host = self.host(node);
         if !host.power || host.daemon.is_some() || !host.wants_daemon {
             return;
@@ -48,11 +52,13 @@ impl World {
             heartbeats_from: local,
             auto_takeover,
         };
+        let brain = Brain::open(settings, group.as_ref(), host, local);
         let run = host.next_run();
         host.daemon = Some(Daemon {
             run,
             since: now,
-            decider: Decider::new(settings, local),
+            brain,
+            announced: PeerState::default(),
             engine: None,
             answering: true,
             wake_at: None,
@@ -73,6 +79,7 @@ impl World {
     pub fn kill_daemon(&mut self, node: NodeId, restart: Option<Span>) {
         if self.host(node).daemon.take().is_some() {
             self.host(node).mark = None;
+            self.orphan_hands(node);
             self.say(|| format!("{node}: daemon killed"));
         }
         if let Some(span) = restart {
@@ -93,23 +100,39 @@ impl World {
 
     /// Tells the decider what happened and carries out what it asks for.
     pub fn hear(&mut self, node: NodeId, event: Event) {
+        self.think(node, |brain, wall_ms, local| brain.handle(event, wall_ms, local));
+    }
+
+    /// Tells the whole node what happened and carries out what it asks for.
+    pub fn hear_node(&mut self, node: NodeId, event: node::Event) {
+        self.think(node, |brain, wall_ms, local| brain.tell(event, wall_ms, local));
+    }
+
+    /// Tells of a heartbeat of the peer.
+    pub fn hear_peer(&mut self, node: NodeId, beat: PeerBeat, state: PeerState) {
+        self.think(node, |brain, wall_ms, local| brain.hear_peer(beat, state, wall_ms, local));
+    }
+
+    fn think(&mut self, node: NodeId, tell: impl FnOnce(&mut Brain, u64, Tick)) {
         let now = self.now();
         let host = self.host(node);
         let local = host.local(now);
         let Some(daemon) = host.daemon.as_mut() else { return };
-        daemon.decider.handle(event, now.0 / 1_000_000, local);
+        tell(&mut daemon.brain, now.0 / 1_000_000, local);
         self.daemon_turn(node);
     }
 
     fn daemon_turn(&mut self, node: NodeId) {
         loop {
             let Some(daemon) = self.host(node).daemon.as_mut() else { return };
-            let Some(step) = daemon.decider.poll_step() else { break };
-            self.take_step(node, step);
+            let Some(step) = daemon.brain.poll_step() else { break };
+            self.take_node_step(node, step);
         }
+        self.keep_lease(node);
+        self.announce(node);
         let now = self.now();
         let host = self.host(node);
-        let deadline = host.daemon.as_ref().and_then(|daemon| daemon.decider.deadline());
+        let deadline = host.daemon.as_ref().and_then(|daemon| daemon.brain.deadline());
         let at = deadline.map(|local| host.global(local).max(now));
         let (Some(daemon), Some(at)) = (host.daemon.as_mut(), at) else { return };
         daemon.spins = if at == now { daemon.spins + 1 } else { 0 };
@@ -120,6 +143,62 @@ impl World {
         }
         if spins > SPINS_MAX {
             self.judge.violate(format!("node {node}: the deadline of the decider never moves on"));
+        }
+    }
+
+    /// What is new of the node is told at once, as the daemon does.
+    fn announce(&mut self, node: NodeId) {
+        let Some(daemon) = self.host(node).daemon.as_mut() else { return };
+        let Some(whole) = daemon.brain.node() else { return };
+        let announced = whole.announce();
+        if announced != daemon.announced {
+            daemon.announced = announced;
+            self.watch_announced(node);
+            self.send_beat(node);
+        }
+    }
+
+    fn take_node_step(&mut self, node: NodeId, step: NodeStep) {
+        match step {
+            NodeStep::Arbitration { group: _, step: Step::AnnounceRelease(version) } => {
+                self.take_step(node, Step::AnnounceRelease(version));
+                if self.plan.group.is_some() {
+                    self.watch_release(node, version);
+                    self.send_beat(node);
+                }
+            }
+            NodeStep::Arbitration { group: _, step } => self.take_step(node, step),
+            NodeStep::Resource { group: _, id, resource, act, deadline: _ } => {
+                self.affect(node, id, resource, act);
+            }
+            NodeStep::Probe { monitor, id, deadline: _ } => self.probe(node, monitor, id),
+            NodeStep::Script { monitor, id, deadline: _ } => self.script(node, monitor, id),
+            NodeStep::Host { action, deadline: _ } => self.tell_host(node, action),
+            NodeStep::Remember(memory) => self.host(node).notes.memory = memory,
+            NodeStep::Reply { request, result } => {
+                self.reply(node, request, result);
+            }
+            NodeStep::Progress { request: _, waiting } => {
+                self.say(|| format!("{node}: waits for {waiting:?}"));
+            }
+            NodeStep::Note(note) => {
+                self.watch_note(node, &note);
+                self.say(|| format!("{node}: {note:?}"));
+            }
+        }
+    }
+
+    fn reply<E: std::fmt::Debug>(
+        &mut self,
+        node: NodeId,
+        request: RequestId,
+        result: Result<(), E>,
+    ) {
+        let daemon = self.host(node).daemon.as_mut();
+        let verb = daemon.and_then(|daemon| daemon.operator.remove(&request));
+        match verb {
+            Some(verb) => self.say(|| format!("{node}: {verb}: {result:?}")),
+            None => self.judge.violate(format!("node {node}: {request:?} replied twice")),
         }
     }
 
@@ -144,14 +223,7 @@ impl World {
                 self.witness.released(node, version);
                 self.say(|| format!("{node}: announces release {version:?}"));
             }
-            Step::Reply { request, result } => {
-                let daemon = self.host(node).daemon.as_mut();
-                let verb = daemon.and_then(|daemon| daemon.operator.remove(&request));
-                match verb {
-                    Some(verb) => self.say(|| format!("{node}: {verb}: {result:?}")),
-                    None => self.judge.violate(format!("node {node}: {request:?} replied twice")),
-                }
-            }
+            Step::Reply { request, result } => self.reply(node, request, result),
             Step::Progress { request: _, waiting } => {
                 self.say(|| format!("{node}: waits for {waiting:?}"));
             }
@@ -191,6 +263,7 @@ impl World {
         let Some((sent, reply, changed)) = self.arbiter.land(request) else { return };
         if let Some(record) = changed {
             let living = self.hosts[index(node)].daemon.as_ref().is_some_and(|d| d.run == sent.run);
+            self.watch_record(before.as_ref(), &record);
             self.record_changed(before.as_ref(), &record, living);
         }
         if sent.lose_reply {
@@ -258,7 +331,8 @@ impl World {
         let told = daemon.engine == Some(engine.run) && awake(daemon.since) && awake(engine.since);
         let steady = told && awake(host.frozen_until) && awake(self.network_since);
         let quick = host.disk.faults.slow == 0 && !host.hurt;
-        started && alone && ready && steady && quick && self.plan.auto_takeover
+        let wants = self.plan.auto_takeover && self.would_take(node.peer());
+        started && alone && ready && steady && quick && wants
     }
 
     /// An answer of the arbiter, or the time-out; whichever is first counts.
@@ -371,11 +445,29 @@ impl World {
 
     /// An operator asks the daemon of a node.
     pub fn operator(&mut self, node: NodeId, verb: Verb) {
+        if self.plan.group.is_some() {
+            return self.wish(node, node::Verb::Mirror(G, verb));
+        }
         let request = RequestId(self.name());
         match self.host(node).daemon.as_mut() {
             Some(daemon) => {
                 daemon.operator.insert(request, format!("{verb:?}"));
                 self.hear(node, Event::Operator { request, verb });
+            }
+            None => self.say(|| format!("{node}: {verb:?}: no daemon")),
+        }
+    }
+
+    /// An operator asks a whole node.
+    pub fn wish(&mut self, node: NodeId, verb: node::Verb) {
+        self.watch_wish(verb);
+        let stopped = self.says_stopped(node);
+        let request = RequestId(self.name());
+        match self.host(node).daemon.as_mut() {
+            Some(daemon) => {
+                daemon.operator.insert(request, format!("{verb:?}"));
+                self.hear_node(node, node::Event::Operator { request, verb });
+                self.watch_stopped(node, stopped);
             }
             None => self.say(|| format!("{node}: {verb:?}: no daemon")),
         }

@@ -1,9 +1,11 @@
 //! One simulated host: its storage, its engine process, its daemon process.
 //! Always: a process belongs to a run; what arrives for an earlier run is dropped.
 
+use super::brain::Brain;
 use super::disk::{Block, Disk, Snapshot};
-use lockstep_ctl::decide::Decider;
+use super::hands::Notes;
 use lockstep_ctl::decide::event::{RequestId, StepId};
+use lockstep_ctl::decide::node::PeerState;
 use lockstep_engine::replica::Replica;
 use lockstep_engine::replica::event::{CmdId, ReqId};
 use lockstep_engine::units::{BootId, Extent, InSyncMark, NodeId, Session, StartId, Tick};
@@ -89,8 +91,10 @@ pub struct Daemon {
     pub run: u64,
     /// When it started.
     pub since: Tick,
-    /// The production decider.
-    pub decider: Decider,
+    /// Production code that decides.
+    pub brain: Brain,
+    /// What the last heartbeat said of the node.
+    pub announced: PeerState,
     /// Run of the engine it is connected to.
     pub engine: Option<u64>,
     /// Answers heartbeats (R13).
@@ -151,6 +155,8 @@ pub struct Host {
     pub spoiler: Option<&'static str>,
     /// The last mark that it was seen to hold.
     pub marked: Option<InSyncMark>,
+    /// Resources, and what else a daemon has beside the engine.
+    pub notes: Notes,
 }
 
 impl Host {
@@ -179,6 +185,7 @@ impl Host {
             hurt: false,
             spoiler: None,
             marked: None,
+            notes: Notes::default(),
         }
     }
 

@@ -394,7 +394,11 @@ impl World {
 
     /// The process is gone: its clients get no answers.
     pub fn forget_engine(&mut self, node: NodeId) {
+        let now = self.now();
         let Some(engine) = self.host(node).engine.take() else { return };
+        if engine.open {
+            self.host(node).notes.served_until = now;
+        }
         for op in engine.requests.values().filter(|op| !op.gone) {
             if matches!(op.asked, Asked::Write { .. } | Asked::Zero { .. }) {
                 self.judge.write_gave_up(node, op.at, op.stamp);

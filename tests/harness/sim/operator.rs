@@ -13,6 +13,8 @@ const DESPAIR: Span = Span::millis(60_000);
 /// How long before the operator goes to the machines: stops what only seems to live, or says that
 /// it serves nothing.
 const GO_THERE: Span = Span::millis(30_000);
+/// How long a host is off whose group another one is to take over.
+const SWITCHED_OFF: Span = Span::millis(25_000);
 /// The operator looks this often.
 const OPERATOR: Span = Span::millis(2_000);
 
@@ -22,7 +24,8 @@ impl World {
         let now = self.now();
         self.queue.after(OPERATOR, What::OperatorTick);
         self.check_held(Span::millis(60_000));
-        if [NodeId::A, NodeId::B].into_iter().any(|node| self.serves(node)) {
+        let served = [NodeId::A, NodeId::B].into_iter().any(|node| self.serves(node));
+        if served && (!self.healed || self.group_is_up()) {
             self.idle_since = now;
             self.bring_back_daemons();
         }
@@ -33,11 +36,15 @@ impl World {
         if self.healed {
             self.repair();
         }
-        let young = record.version.0 == 1;
+        let young = record.version.0 == 1 && self.plan.group.is_none();
         if !young && now.since(self.idle_since) < self.plan.patience {
             return;
         }
         let down = now.since(self.idle_since.max(self.healed_at));
+        if self.healed && self.plan.group.is_some() && !self.group_operator(down) {
+            return;
+        }
+        let down = Span(down.0.saturating_sub(self.group_patience().0));
         if self.healed && down > DESPAIR && self.despair() {
             return;
         }
@@ -155,13 +162,26 @@ impl World {
                 true
             }
             Some((node, Way::TakeoverFromSilence)) => {
-                self.host(node.peer()).wants_daemon = false;
-                self.kill_daemon(node.peer(), None);
+                self.silence(node.peer());
                 self.operator(node, Verb::Takeover);
                 true
             }
             _ => false,
         }
+    }
+
+    /// Nothing of this host is to be heard until the other one has taken over.
+    fn silence(&mut self, node: NodeId) {
+        if self.plan.group.is_some() {
+            // Its resources would go on without a daemon.
+            if self.host(node).power {
+                self.power_off(node);
+                self.queue.after(SWITCHED_OFF, What::PowerOn { node });
+            }
+            return;
+        }
+        self.host(node).wants_daemon = false;
+        self.kill_daemon(node, None);
     }
 
     /// Nothing but loss is left: the operator accepts it. P5: where a way is left, nobody would

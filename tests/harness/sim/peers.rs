@@ -4,6 +4,7 @@ use super::disk::Block;
 use super::judge::index;
 use super::world::{What, World};
 use lockstep_ctl::decide::event::{Event as Heard, PeerBeat};
+use lockstep_ctl::decide::node::PeerState;
 use lockstep_engine::replica::event::{BufId, Event};
 use lockstep_engine::units::{Epoch, Extent, NodeId, Session, Span, Tick};
 use lockstep_engine::wire::message::Message;
@@ -239,25 +240,35 @@ impl World {
 
     /// Time to send a heartbeat.
     pub fn beat_tick(&mut self, node: NodeId, run: u64) {
+        if self.host(node).daemon.as_ref().is_none_or(|daemon| daemon.run != run) {
+            return;
+        }
+        self.queue.after(BEAT, What::BeatTick { node, run });
+        self.send_beat(node);
+        self.watch_right(node);
+    }
+
+    /// Sends a heartbeat.
+    pub fn send_beat(&mut self, node: NodeId) {
         let now = self.now();
         let to = node.peer();
         let host = self.host(node);
         let sent = host.local(now);
-        let Some(daemon) = host.daemon.as_ref().filter(|daemon| daemon.run == run) else { return };
-        let beat = daemon.decider.beat();
-        self.queue.after(BEAT, What::BeatTick { node, run });
+        let Some(daemon) = host.daemon.as_ref() else { return };
+        let (run, beat, state) = (daemon.run, daemon.brain.beat(), daemon.brain.announce());
         if !self.beats_cut[index(to)] {
             let span = self.delay_us(200, 5_000);
-            self.queue.after(span, What::Beat { to, beat, sent, run });
+            let state = Box::new(state);
+            self.queue.after(span, What::Beat { to, beat, state, sent, run });
         }
     }
 
     /// A heartbeat arrives.
-    pub fn beat(&mut self, to: NodeId, beat: PeerBeat, sent: Tick, run: u64) {
+    pub fn beat(&mut self, to: NodeId, beat: PeerBeat, state: PeerState, sent: Tick, run: u64) {
         let Some(daemon) = self.host(to).daemon.as_ref() else { return };
         let answer = daemon.answering;
         self.witness_beat(to, answer);
-        self.hear(to, Heard::Heartbeat(beat));
+        self.hear_peer(to, beat, state);
         let from = to.peer();
         if answer && !self.beats_cut[index(from)] {
             let span = self.delay_us(200, 5_000);

@@ -15,6 +15,10 @@
 //! old-frame N               a frame of an earlier session or epoch gets past the shell
 //! expect N serves|refuses, expect N role|disk|mirror WORD, expect members a,b, expect equal
 //! status N
+//! group                     first of all: hosts run whole nodes, with a group
+//! group N start|stop|move|failover, cluster N start|stop|suspend|resume
+//! hand N fs|vip|app start-fails|stop-fails|unkillable|hangs|ok
+//! expect N on NAMES|nothing, settle SPAN    the group is up on one node by then
 //! ```
 //!
 //! Time moves with `run` and `until` only. Nothing is left to chance. The judge watches as in a
@@ -78,6 +82,7 @@ fn quiet() -> Plan {
         calm: 0,
         marks_kept: true,
         lag: None,
+        group: None,
     }
 }
 
@@ -146,6 +151,17 @@ impl Story {
                 self.world.plan.auto_takeover = true;
                 Ok(())
             }
+            ["group"] => {
+                self.world.story_group();
+                Ok(())
+            }
+            ["group", who, verb] => self.world.story_wish(node(who)?, verb),
+            ["cluster", who, verb] => self.world.story_service(node(who)?, verb),
+            ["hand", who, name, how] => self.world.story_hand(node(who)?, name, how),
+            ["settle", time] => {
+                self.world.story_settle(span(time)?);
+                Ok(())
+            }
             ["boot"] => {
                 self.world.power_on(NodeId::A);
                 self.world.power_on(NodeId::B);
@@ -189,7 +205,7 @@ impl Story {
         world.operator(NodeId::A, Verb::Create { both_blank: true });
         world.run(Span::millis(2_000));
         world.operator(NodeId::A, Verb::Start { without_peer: false });
-        let done = self.until(Span::millis(20_000), World::in_sync);
+        let done = self.until(Span::millis(20_000), |world| world.in_sync() && world.group_is_up());
         if done.is_ok() {
             self.world.trace.truncate(self.told);
             self.world.trace.push("up: a serves, both copies are equal".to_owned());
@@ -354,6 +370,7 @@ impl Story {
                 (format!("{want:?}"), format!("{:?}", self.world.members()))
             }
             [who, "serves"] => ("true".into(), format!("{}", self.world.serves(node(who)?))),
+            [who, "on", names] => ((*names).to_owned(), self.world.story_on(node(who)?)),
             [who, "refuses"] => ("false".into(), format!("{}", self.world.serves(node(who)?))),
             [who, what, word] => {
                 let s = self.seen(node(who)?)?;

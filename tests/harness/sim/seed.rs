@@ -1,6 +1,7 @@
 //! One seed: a plan drawn from it, a phase of faults, then healing and the proof of liveness.
 
 use super::chaos::{Fault, KINDS};
+use super::group::GroupPlan;
 use super::judge::index;
 use super::random::Random;
 use super::theme::Theme;
@@ -65,7 +66,7 @@ impl Plan {
         odds[0] += 1;
         let ack = if random.chance(150) { AckMode::Received } else { AckMode::Written };
         let times = Times { suspend_max: Some(Span::millis(20_000)), ..Times::DEFAULT };
-        Plan {
+        let plan = Plan {
             seed,
             blocks,
             working,
@@ -86,7 +87,20 @@ impl Plan {
             calm: [300_000_000, 1_000_000_000, 3_000_000_000, 8_000_000_000][random.index(4)],
             lag: random.chance(150).then_some(1),
             marks_kept: random.chance(500),
-        }
+            group: None,
+        };
+        plan.with_group()
+    }
+
+    /// The same plan, with the group of its seed, if it has one.
+    fn with_group(self) -> Plan {
+        let group = GroupPlan::of_seed(self.seed, self.auto_takeover);
+        let patience = match &group {
+            // Most of it should come by itself.
+            Some(_) => Span(self.patience.0 * 5),
+            None => self.patience,
+        };
+        Plan { group, patience, ..self }
     }
 
     /// One line that says what the plan is.
@@ -99,7 +113,7 @@ impl Plan {
             .collect();
         format!(
             "seed {}: {:?}, {:?}, {} regions, {} working blocks, digests {}, idle {} ms, \
-             window {}, auto {}, marks kept {}, calm {} ms, {}",
+             window {}, auto {}, marks kept {}, calm {} ms, {}{}",
             self.seed,
             self.ack,
             self.theme,
@@ -111,7 +125,8 @@ impl Plan {
             self.auto_takeover,
             self.marks_kept,
             self.calm / 1_000_000,
-            odds.join(" ")
+            odds.join(" "),
+            self.group.as_ref().map_or(String::new(), |group| format!("; {}", group.words()))
         )
     }
 }
@@ -165,12 +180,14 @@ impl World {
         self.arbiter.roll_forward();
         self.pause_sync(false);
         self.plan.auto_takeover = true;
+        self.heal_group();
     }
 
     /// P5: both copies equal, one node serving, within bounded time.
     pub fn prove_liveness(&mut self) {
-        let until = self.now().after(RECOVERY);
-        while self.judge.violation.is_none() && !(self.in_sync() && self.is_repaired()) {
+        let until = self.now().after(RECOVERY).after(self.group_patience());
+        let done = |world: &World| world.in_sync() && world.is_repaired() && world.group_is_up();
+        while self.judge.violation.is_none() && !done(self) {
             if self.now() >= until {
                 if self.last_copy_lost() && self.way_out().is_none() {
                     self.ending = Ending::Lost;
@@ -188,6 +205,9 @@ impl World {
         self.run(Span::millis(20_000));
         if self.judge.violation.is_none() && !self.in_sync() {
             let text = format!("P5: fell out of sync without a fault: {}", self.describe());
+            self.judge.violate(text);
+        } else if self.judge.violation.is_none() && !self.group_is_up() {
+            let text = format!("(c): not up without a fault: {}", self.describe());
             self.judge.violate(text);
         }
         self.final_checks();
@@ -264,7 +284,7 @@ impl World {
                 (None, None) => format!("; {}: no engine", host.node),
             };
         }
-        text
+        text + &self.describe_group()
     }
 
     /// What became of the run.

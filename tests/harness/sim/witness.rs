@@ -150,13 +150,18 @@ impl World {
         if Some(before.version) != *expected {
             return;
         }
-        if before.owner == Some(node) && next.owner != Some(node) && self.serves(node) {
+        let gives = before.owner == Some(node) && next.owner != Some(node);
+        let taken = took_over(before, next, node);
+        let released = (index(node.peer()), before.version);
+        if gives {
+            self.watch_gives(node);
+        }
+        if gives && self.serves(node) {
             let text = format!("§1.1: node {node} gives the group away while it accepts clients");
             self.judge.violate(text);
             return;
         }
-        let released = (index(node.peer()), before.version);
-        if took_over(before, next, node) {
+        if taken {
             if self.witness.releases.contains(&released) {
                 self.witness_released(node);
             } else {
@@ -201,6 +206,8 @@ impl World {
         for node in [NodeId::A, NodeId::B] {
             let host = &self.hosts[index(node)];
             let joins = record.members.contains(node) && !before.contains(node);
+            // A device may fail while the write travels; the owner holds all answers until then.
+            let joins = joins && !host.broken;
             let Some(found) = partition::stored(&host.disk).filter(|_| joins) else { continue };
             let whole = found.disk == DiskState::UpToDate && !found.needs_full;
             let proven = whole && found.generation == record.generation;

@@ -4,6 +4,7 @@
 
 use super::arbiter::{Arbiter, Reply};
 use super::chaos::Fault;
+use super::group::GroupPlan;
 use super::host::Host;
 use super::judge::{Judge, index, show_tick};
 use super::link::Link;
@@ -12,8 +13,12 @@ use super::queue::Queue;
 use super::random::Random;
 use super::seed::Ending;
 use super::theme::Theme;
+use super::watch::Watch;
 use super::witness::Witness;
 use lockstep_ctl::decide::event::{PeerBeat, StepId, Verb};
+use lockstep_ctl::decide::monitor::Found;
+use lockstep_ctl::decide::node::{HostAction, PeerState};
+use lockstep_ctl::decide::settings::MonitorIndex;
 use lockstep_ctl::decide::step::EngineCommand;
 use lockstep_engine::limits::Times;
 use lockstep_engine::replica::event::OpId;
@@ -72,9 +77,19 @@ pub enum What {
     /// Time to send a heartbeat.
     BeatTick { node: NodeId, run: u64 },
     /// A heartbeat arrives.
-    Beat { to: NodeId, beat: PeerBeat, sent: Tick, run: u64 },
+    Beat { to: NodeId, beat: PeerBeat, state: Box<PeerState>, sent: Tick, run: u64 },
     /// The answer to a heartbeat arrives.
     BeatAnswer { to: NodeId, run: u64, sent: Tick },
+    /// An effect on a resource ends.
+    HandDone { node: NodeId, resource: usize, name: u64 },
+    /// A probe of a monitor ends.
+    Probed { node: NodeId, run: u64, monitor: MonitorIndex, id: StepId, found: Found },
+    /// A monitor's script ends.
+    Scripted { node: NodeId, run: u64, monitor: MonitorIndex, id: StepId },
+    /// The lease is stored for the next daemon.
+    LeaseKept { node: NodeId, run: u64 },
+    /// A host does as it was told.
+    HostEnds { node: NodeId, boot: BootId, action: HostAction },
     /// A client does something.
     ClientTick { node: NodeId, run: u64 },
     /// A host boots.
@@ -112,6 +127,11 @@ impl What {
             | What::EngineReply { node, .. }
             | What::ArbiterReply { node, .. }
             | What::BeatTick { node, .. }
+            | What::HandDone { node, .. }
+            | What::Probed { node, .. }
+            | What::Scripted { node, .. }
+            | What::LeaseKept { node, .. }
+            | What::HostEnds { node, .. }
             | What::ClientTick { node, .. }
             | What::Operator { node, .. } => Some(*node),
             What::Frame { to, .. } | What::Beat { to, .. } | What::BeatAnswer { to, .. } => {
@@ -171,6 +191,8 @@ pub struct Plan {
     pub marks_kept: bool,
     /// Frames of this data flow take long now and then, while the others pass.
     pub lag: Option<usize>,
+    /// The group, its resources and monitors; otherwise nodes know the mirror alone.
+    pub group: Option<GroupPlan>,
 }
 
 /// Everything.
@@ -185,6 +207,8 @@ pub struct World {
     pub judge: Judge,
     /// What was seen of the wire, the heartbeats and the requests to the arbiter.
     pub witness: Witness,
+    /// What was seen of the group.
+    pub watch: Watch,
     /// Hosts of a and b.
     pub hosts: [Host; 2],
     /// The link between the engines.
@@ -232,6 +256,7 @@ impl World {
             random,
             judge: Judge::new(plan.ack == AckMode::Received),
             witness: Witness::default(),
+            watch: Watch::default(),
             hosts,
             link: Link::default(),
             arbiter: Arbiter::default(),
@@ -332,8 +357,15 @@ impl World {
                 self.arbiter_reply(node, run, step, reply);
             }
             What::BeatTick { node, run } => self.beat_tick(node, run),
-            What::Beat { to, beat, sent, run } => self.beat(to, beat, sent, run),
+            What::Beat { to, beat, state, sent, run } => self.beat(to, beat, *state, sent, run),
             What::BeatAnswer { to, run, sent } => self.beat_answer(to, run, sent),
+            What::HandDone { node, resource, name } => self.hand_done(node, resource, name),
+            What::Probed { node, run, monitor, id, found } => {
+                self.probed(node, run, monitor, id, found);
+            }
+            What::Scripted { node, run, monitor, id } => self.scripted(node, run, monitor, id),
+            What::LeaseKept { node, run } => self.lease_kept(node, run),
+            What::HostEnds { node, boot, action } => self.host_ends(node, boot, action),
             What::ClientTick { node, run } => self.client_tick(node, run),
             What::PowerOn { node } => self.power_on(node),
             What::Operator { node, verb } => self.operator(node, verb),
@@ -378,6 +410,7 @@ impl World {
         host.mark = None;
         host.frozen_until = Tick(0);
         host.disk.power_loss(&mut random);
+        self.lose_hands(node);
         self.judge.power_lost(node);
         self.check_marks("after a power loss");
     }

@@ -6,6 +6,7 @@ use super::event::{Around, Note, Part, Refused, Step};
 use super::state::{Ending, Power, State};
 use super::{CLAIM_AGAIN_MAX, Group};
 use crate::decide::event::Verb;
+use crate::decide::mutant::Mutant;
 use crate::decide::settings::{FinalAction, ResourceIndex};
 use crate::decide::step;
 use lockstep_engine::units::{Span, Tick};
@@ -23,7 +24,7 @@ impl Group {
 
     pub(super) fn descend(&mut self, around: &Around, now: Tick) {
         let set: Vec<usize> = self.ours().collect();
-        if self.take_down(&set, now) {
+        if self.take_down(&set, now) || Mutant::PassWhileOn.on() {
             return self.pass(around, now);
         }
         let busy = self.ours().any(|index| self.is_busy(index));
@@ -55,7 +56,8 @@ impl Group {
 
     /// All is off: ownership goes where the ending says.
     pub(super) fn pass(&mut self, around: &Around, now: Tick) {
-        assert!(self.all_off(), "nothing is passed on while a resource may be on");
+        let off = self.all_off() || Mutant::PassWhileOn.on(); // §1.1
+        assert!(off, "nothing is passed on while a resource may be on");
         self.enter(State::Passing, now);
         if around.owner != Some(self.node) {
             self.answer(Err(Refused::Lost));
@@ -119,6 +121,7 @@ impl Group {
     fn put_off(&mut self, why: step::Refused, now: Tick) {
         let first = self.times.heartbeat_timeout.0;
         let wait = Span(first << self.claims_refused.min(6)).min(CLAIM_AGAIN_MAX);
+        let wait = if Mutant::ClaimOnce.on() { Span(u64::MAX / 4) } else { wait };
         self.claims_refused = self.claims_refused.saturating_add(1);
         self.claim_at = now.after(wait);
         if self.refused.as_ref() != Some(&why) {

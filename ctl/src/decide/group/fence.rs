@@ -5,6 +5,7 @@
 use super::event::{Act, Around, Engines, Loss, Note, Part, Refused, Step};
 use super::state::{Power, State};
 use super::{ENGINE_PATIENCE, Group};
+use crate::decide::mutant::Mutant;
 use lockstep_engine::units::Tick;
 
 impl Group {
@@ -76,7 +77,9 @@ impl Group {
             }
             self.act(index, Act::Kill, now);
         }
-        if gone && self.engines_quiet {
+        let late = now >= self.entered.after(self.times.fence);
+        let unseen = late && Mutant::PassUnconfirmedFence.on(); // R13
+        if (gone && self.engines_quiet) || unseen {
             self.fence_confirmed = true;
             self.note(Note::FenceConfirmed);
             return self.enter(State::Cleaning, now);

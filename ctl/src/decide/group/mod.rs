@@ -23,6 +23,7 @@ pub use event::{
 pub use state::{Ending, Power, State, TABLE};
 pub use view::{GroupView, Memory, ResourceView};
 
+use super::mutant::Mutant;
 use super::settings::{GroupSettings, ResourceIndex, ResourceKind};
 use super::step;
 use crate::decide::event::StepId;
@@ -68,6 +69,8 @@ pub struct Group {
     stopped: bool,
     /// It failed here for good: this node does not want it until an operator says so.
     barred: bool,
+    /// An operator makes this node the owner by force: what the peer says of a stop is over.
+    forced: bool,
     /// The peer was out of the members while this node owned it: it may fail back.
     may_fail_back: bool,
     /// The fast fence is confirmed and nothing was started since.
@@ -117,6 +120,7 @@ impl Group {
             arbitrating: false,
             stopped: memory.stopped,
             barred: memory.barred,
+            forced: false,
             may_fail_back: false,
             fence_confirmed: false,
             fence_late: false,
@@ -172,6 +176,9 @@ impl Group {
     /// Whether the group may be passed on: nothing of it is on here, or what is left of it was
     /// fenced. A release must not be announced before.
     pub fn may_be_released(&self) -> bool {
+        if Mutant::ReleaseBeforeFence.on() {
+            return true; // §1.2
+        }
         match self.state {
             State::Down | State::Claiming | State::Passing => true,
             State::Cleaning => self.fence_confirmed,
@@ -192,10 +199,14 @@ impl Group {
         if around.owner != Some(self.node) {
             return Some(Loss::Record);
         }
+        if Mutant::OutliveLease.on() {
+            return None; // R13
+        }
         if around.fenced {
             return Some(Loss::Lease);
         }
-        (around.engines == Engines::Quiet).then_some(Loss::Engine)
+        let quiet = around.engines == Engines::Quiet && !Mutant::StartBeforePromotion.on();
+        quiet.then_some(Loss::Engine)
     }
 
     /// Looks at everything once and asks for what is due. Every wait names its end in `wake`.
@@ -251,12 +262,15 @@ impl Group {
             self.stopped = false;
         }
         let halted = around.peer.is_some_and(|peer| peer.stopped) && ownerless;
-        if halted && self.state == State::Down && self.asked.is_none() {
-            // Both nodes know what an operator wants: it outlives the one that was asked.
+        let rests = matches!(self.state, State::Down | State::Claiming);
+        self.forced &= !mine;
+        if halted && rests && self.asked.is_none() && !self.forced {
+            // Both nodes know what an operator wants: it outlives the one that was asked. A claim
+            // of this node's own that is under way is ended when it has won.
             self.stopped = true;
         }
         let key = (around.version, around.evidence, around.peer_takes);
-        if key != self.claim_key {
+        if key != self.claim_key && !Mutant::ClaimOnce.on() {
             self.claim_key = key;
             self.claims_refused = 0;
             self.claim_at = now;

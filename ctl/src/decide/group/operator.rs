@@ -215,7 +215,10 @@ impl Group {
                     self.fall(self.ending_by_leave(around), now);
                 }
             }
-            Order::Want => self.forgive(),
+            Order::Want => {
+                self.forgive();
+                self.forced = true;
+            }
             Order::Join => {
                 self.barred = false;
                 self.held_down = false;

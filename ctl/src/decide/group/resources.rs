@@ -5,6 +5,7 @@ use super::event::{Act, Around, Engines, Note, Outcome, Step};
 use super::state::{Power, State};
 use super::{CHECK_MAX, CLEAN_AGAIN, Group, KILL_AGAIN, REPORT_SLACK};
 use crate::decide::event::StepId;
+use crate::decide::mutant::Mutant;
 use crate::decide::settings::{ResourceIndex, ResourceKind};
 use lockstep_engine::units::{Span, Tick};
 
@@ -139,7 +140,8 @@ impl Group {
     /// Whether a resource is on; a mirror is, while its engine serves or may come back to serve.
     pub(super) fn is_on(&self, index: usize, around: &Around) -> bool {
         if self.is_mirror(index) {
-            return around.engines == Engines::Serving && self.may_run(around);
+            let serves = around.engines == Engines::Serving && self.may_run(around);
+            return serves || Mutant::StartBeforePromotion.on();
         }
         self.resources[index].power == Power::On
     }
@@ -192,7 +194,7 @@ impl Group {
                 continue;
             }
             let free = self.needed_by(index).all(|other| self.is_off(other));
-            if !free {
+            if !free && !Mutant::StopOutOfOrder.on() {
                 continue;
             }
             let resource = &self.resources[index];
@@ -221,7 +223,7 @@ impl Group {
         if self.may_run(around) && checked && known {
             let on = self.ours().filter(|i| self.is_on(*i, around)).map(ResourceIndex).collect();
             self.note(Note::Adopted(on));
-            return self.enter(State::Rising, now);
+            return self.adopt(around, now);
         }
         let lost = self.loss(around);
         let sure = known || around.fenced || around.owner == Some(self.node.peer());
@@ -240,7 +242,16 @@ impl Group {
             self.wake_at(over_at);
         } else if lost.is_none() && checked {
             // The engine is away, the record names this node: it may come back.
-            self.enter(State::Rising, now);
+            self.adopt(around, now);
+        }
+    }
+
+    /// What is on goes on, but for a group that was being brought down for good when the last
+    /// daemon ended: that goes on, too.
+    fn adopt(&mut self, around: &Around, now: Tick) {
+        self.enter(State::Rising, now);
+        if (self.stopped || self.barred) && !Mutant::AdoptWhatStops.on() {
+            self.fall(self.ending_by_leave(around), now);
         }
     }
 }

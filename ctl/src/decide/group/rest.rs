@@ -5,6 +5,7 @@ use super::event::{Around, Engines, Part, Refused};
 use super::state::{Ending, State};
 use super::{ENGINE_PATIENCE, Group, OWNER_PATIENCE, START_PATIENCE};
 use crate::decide::event::Verb;
+use crate::decide::mutant::Mutant;
 use crate::decide::step;
 use lockstep_engine::units::Tick;
 
@@ -16,11 +17,13 @@ impl Group {
             self.answer(Err(Refused::Lost));
             return self.rest_beside(around, now);
         }
-        let unwanted = self.stopped || self.barred || around.part == Part::Stopped;
+        let stopped = self.stopped && !Mutant::StartWhatWasStopped.on();
+        let unwanted = stopped || self.barred || around.part == Part::Stopped;
         if unwanted {
             return self.end_ownership(around, now);
         }
-        if self.may_run(around) && around.engines == Engines::Serving {
+        let serves = around.engines == Engines::Serving || Mutant::StartBeforePromotion.on();
+        if self.may_run(around) && serves {
             return self.enter(State::Rising, now);
         }
         self.rest_as_owner(around, now);
@@ -41,9 +44,11 @@ impl Group {
             return;
         }
         self.answer(Err(Refused::Lost));
-        let unwanted = self.stopped || self.barred || self.held_down;
+        let stopped = self.stopped && !Mutant::StartWhatWasStopped.on();
+        let unwanted = stopped || self.barred || self.held_down;
         let may = self.settings.startup_auto && around.part == Part::Takes && !unwanted;
         let halted = around.peer.is_some_and(|peer| peer.stopped || peer.held_down);
+        let halted = halted && !Mutant::StartWhatWasStopped.on();
         if !may || halted || !around.listened || around.engines == Engines::Away {
             return;
         }
@@ -80,8 +85,9 @@ impl Group {
     /// This node owns it and does not serve: after its host or its engine was restarted.
     fn rest_as_owner(&mut self, around: &Around, now: Tick) {
         let away = around.engines == Engines::Away;
-        if around.part != Part::Takes || (around.fenced && !away) {
-            return; // What is fenced serves again by itself, or is lost; not without an engine.
+        let released = around.released && !Mutant::WaitAfterRelease.on();
+        if around.part != Part::Takes || (around.fenced && !away && !released) {
+            return; // What is fenced serves again by itself, or is lost; not what was released.
         }
         let idle_since = if away { self.engines_away_since } else { self.idle_owner_since };
         let since = idle_since.unwrap_or(now);

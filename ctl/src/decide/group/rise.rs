@@ -4,6 +4,7 @@
 use super::Group;
 use super::event::{Act, Around, GroupVerb, Note, Part, Refused, Step};
 use super::state::{Ending, Power, State};
+use crate::decide::mutant::Mutant;
 use crate::decide::settings::{FinalAction, ResourceIndex};
 use lockstep_engine::units::Tick;
 
@@ -68,6 +69,7 @@ impl Group {
         };
         // A start is not begun while the engine is away, whether it is needed directly or not.
         let served = around.engines == super::Engines::Serving;
+        let served = served || Mutant::StartBeforePromotion.on();
         wanted && resting && served && needs.iter().all(ready)
     }
 
@@ -81,7 +83,8 @@ impl Group {
         }
         let elsewhere = self.settings.nodes[0] != self.node;
         let back = self.settings.failback_auto && self.may_fail_back && elsewhere;
-        if back && around.part == Part::Takes && self.can_pass(around).is_ok() {
+        let can_pass = self.can_pass(around).is_ok() || Mutant::FailBackUnsynced.on();
+        if back && around.part == Part::Takes && can_pass {
             self.may_fail_back = false;
             self.note(Note::FailsBack);
             self.fall(Ending::Move, now);

@@ -4,6 +4,7 @@ use super::{ENGINE_BACK, KeptLease, Node, Part_, Volume};
 use crate::decide::arbitration::{EvidenceView, View};
 use crate::decide::group::{Around, Engines, Part, State};
 use crate::decide::monitor::Context;
+use crate::decide::mutant::Mutant;
 use crate::decide::record::Record;
 use crate::decide::settings::{Target, Timing};
 use lockstep_engine::units::{
@@ -102,7 +103,8 @@ impl Node {
             KeptLease { until: Some(until), engine_listens: false } => until,
             KeptLease { until: None, .. } => heard,
         };
-        view.lease_until.map(|until| until.max(first))
+        let more = if Mutant::LengthenLease.on() { self.times.lease } else { Span(0) }; // R13
+        view.lease_until.map(|until| until.max(first).after(more))
     }
 
     fn ownership(&self, part: &Part_, view: &View) -> Ownership {

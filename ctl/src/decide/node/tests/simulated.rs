@@ -1,0 +1,73 @@
+//! Histories that the simulator found: each went wrong once.
+
+use super::world::*;
+use crate::decide::event;
+use crate::decide::group::{GroupVerb, State};
+use crate::decide::node::Verb;
+use lockstep_engine::units::DiskState;
+
+#[test]
+fn a_daemon_that_restarts_in_the_middle_of_a_stop_goes_on_stopping() {
+    let mut world = World::up(group(), Vec::new());
+    world.host(A).fault[APP.0] = Fault::Hang;
+    world.ask_group(A, GroupVerb::Stop);
+    world.run(500);
+    assert_eq!((world.state(A), world.on(A)), (State::Falling, ALL.to_vec()));
+    world.daemon_dies(A);
+    world.host(A).fault[APP.0] = Fault::None;
+    world.daemon_starts(A);
+    world.run(20_000);
+    assert_eq!((world.owner(), world.on(A), world.on(B)), (None, Vec::new(), Vec::new()));
+}
+
+/// Fenced, released for want of its engine, and then the peer turns out to be unfit.
+#[test]
+fn an_owner_that_released_in_vain_starts_again() {
+    let mut world = World::up(group(), Vec::new());
+    world.engine_dies(A);
+    world.link = false;
+    world.beats = false;
+    world.host(B).engine.disk = DiskState::Inconsistent;
+    world.host(B).engine.mark = None;
+    world.run(4_500);
+    assert_eq!(world.on(A), [], "the lease is over");
+    world.beats = true;
+    world.run(12_000);
+    assert!(world.node(A).beat(G).is_some_and(|beat| beat.released.is_some()));
+    world.link = true;
+    world.engine_starts(A);
+    world.run(60_000);
+    assert_eq!((world.owner(), world.state(A)), (Some(A), State::Up));
+}
+
+/// The other node's claim was under way when the stop was answered.
+#[test]
+fn a_stop_also_ends_a_claim_that_is_under_way() {
+    let mut settings = group();
+    settings.nodes = [B, A];
+    let mut world = World::with(settings, Vec::new());
+    world.daemon_starts(B);
+    world.run(3_000);
+    world.reach[1] = false;
+    world.run(5_000);
+    assert_eq!(world.state(B), State::Claiming, "the boot grace is over, the arbiter away");
+    world.daemon_starts(A);
+    world.run(200);
+    let request = world.ask_group(A, GroupVerb::Stop);
+    world.run(500);
+    assert_eq!(world.answer(request), Some(Ok(())));
+    world.reach[1] = true;
+    world.run(30_000);
+    assert_eq!((world.owner(), world.on(A), world.on(B)), (None, Vec::new(), Vec::new()));
+}
+
+#[test]
+fn force_is_not_undone_by_a_stop_that_the_other_node_remembers() {
+    let mut world = World::up(group(), Vec::new());
+    world.ask_group(A, GroupVerb::Stop);
+    world.run(3_000);
+    assert_eq!(world.owner(), None);
+    world.ask(B, Verb::Mirror(G, event::Verb::ForcePromote));
+    world.run(10_000);
+    assert_eq!((world.owner(), world.state(B)), (Some(B), State::Up));
+}
