@@ -49,8 +49,11 @@ fn a_stop_also_ends_a_claim_that_is_under_way() {
     world.daemon_starts(B);
     world.run(3_000);
     world.reach[1] = false;
-    world.run(5_000);
-    assert_eq!(world.state(B), State::Claiming, "the boot grace is over, the arbiter away");
+    let claims = (0..200).any(|_| {
+        world.run(100);
+        world.state(B) == State::Claiming
+    });
+    assert!(claims, "the boot grace is over, the arbiter away");
     world.daemon_starts(A);
     world.run(200);
     let request = world.ask_group(A, GroupVerb::Stop);
