@@ -3,7 +3,8 @@
 use super::client::{self, CallError, To};
 use super::wait::Waiting;
 use super::{MirrorVerb, force, show};
-use crate::daemon::control::{Tell, Verb};
+use crate::api::answer;
+use crate::api::control::{Tell, Verb};
 use crate::exit::Exit;
 use crate::status::render::render;
 use crate::status::words::bytes;
@@ -55,14 +56,7 @@ pub(super) fn failed(error: &CallError) -> Exit {
         CallError::Unreachable { .. } => Exit::Unreachable,
         CallError::Timeout { .. } => Exit::Timeout,
         CallError::Lost { .. } | CallError::Confused { .. } => Exit::Failed,
-        CallError::Refused(refusal) => match refusal.code.as_str() {
-            // The wish is fulfilled already.
-            "already-primary" => Exit::Ok,
-            "other-primary" | "not-primary" => Exit::NotPrimary,
-            "arbiter-away" | "engine-away" => Exit::Failed,
-            "name" => Exit::Usage,
-            _ => Exit::Refused,
-        },
+        CallError::Refused(refusal) => answer::exit_of(&refusal.code),
     }
 }
 
@@ -78,7 +72,9 @@ pub(super) fn act(
         client::call(to, verb, timeout, |message| waiting.show(&format!("waiting {message}")))?;
     drop(waiting);
     Ok(match last {
-        Tell::Plan { refused, steps } => show::plan(refused.as_deref(), &steps),
+        Tell::Plan { refused, steps } => {
+            show::plan(refused.as_ref().map(|why| why.message.as_str()), &steps)
+        }
         _ => {
             show::result(done);
             Exit::Ok

@@ -5,6 +5,7 @@ use super::Daemon;
 use crate::act::arbiter::Trouble;
 use crate::act::clock;
 use crate::act::events::Weight;
+use crate::api::TcpError;
 use crate::decide::group::{Loss, Note as OfGroup, Part, State};
 use crate::decide::monitor::{Health, Link, Note as OfMonitor};
 use crate::decide::node::{HostAction, Note};
@@ -250,6 +251,11 @@ impl Daemon {
             self.digest
         );
         self.tell(Weight::Alarm, "config-differs", None, message);
+    }
+
+    pub(super) fn api_refused(&self, trouble: &TcpError) {
+        let message = format!("API: not on TCP: {trouble}");
+        self.tell(Weight::Alarm, "api-refused", None, message);
     }
 
     pub(super) fn memory_lost(&self, path: &Path, cause: &std::io::Error) {

@@ -5,8 +5,8 @@ use crate::bins::Bins;
 use crate::pair::{Answer, Process, signal};
 use lockstep_ctl::act::events::Entry;
 use lockstep_ctl::act::host;
+use lockstep_ctl::api::control::{Tell, Verb};
 use lockstep_ctl::cli::client;
-use lockstep_ctl::daemon::control::{Tell, Verb};
 use lockstep_ctl::status::Report;
 use lockstep_ctl::status::cluster::{ClusterReport, ResourceReport};
 use lockstep_engine::units::NodeId;
@@ -50,7 +50,8 @@ impl Member {
         self.dir().join("data")
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Socket of its daemon's API.
+    pub fn socket(&self) -> PathBuf {
         self.dir().join("run/daemon.sock")
     }
 
@@ -59,7 +60,7 @@ impl Member {
     }
 
     /// A program in this node's network namespace, in the same control groups as the test.
-    fn inside(&self, program: &Path) -> Command {
+    pub fn inside(&self, program: &Path) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.space)).arg(program);
         command
@@ -139,6 +140,11 @@ impl Member {
         let words = ["-n", &self.space, "-o", "address", "show", "serve"];
         let shown = Command::new("ip").args(words).output().expect("the ip command");
         String::from_utf8_lossy(&shown.stdout).contains(super::ADDRESS)
+    }
+
+    /// Process id of the daemon that was started.
+    pub fn daemon_pid(&self) -> Option<u32> {
+        self.daemon.as_ref().map(Process::pid)
     }
 
     /// SIGKILL to the daemon only.
