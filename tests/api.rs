@@ -7,6 +7,7 @@
 use harness::cluster::{A, API, B, Cluster, GROUP, Member, Setup, TOKEN};
 use harness::pair::engine;
 use lockstep_engine::units::Mirror;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -133,6 +134,8 @@ fn resident_bytes(pid: u32) -> u64 {
 
 #[test]
 fn a_flood_costs_little_and_delays_no_decision() {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }).unwrap();
     let cluster = Cluster::up(&Setup::quick());
     let a = &cluster.nodes[A];
     let pid = a.daemon_pid().unwrap();

@@ -6,13 +6,37 @@ use super::control::{Ask, Tell, Verb};
 use super::serve::cluster;
 use super::shared::Shared;
 use hyper::{Response, StatusCode};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
-/// The answer; the reasons are for those who are known.
+/// Somebody unknown may be told what was found so long ago: the loop is not at everybody's beck.
+const OLD_MAX: Duration = Duration::from_secs(1);
+
+/// What was found last.
+pub(super) type Last = Mutex<Option<(Instant, bool)>>;
+
+/// The answer; the reasons, and what is found now, are for those who are known.
 pub(super) async fn answer(shared: &Shared, known: bool) -> Response<Body> {
+    if !known {
+        let mut last = shared.health.lock().await;
+        let healthy = match *last {
+            Some((when, healthy)) if when.elapsed() < OLD_MAX => healthy,
+            _ => {
+                let healthy = reasons(shared).await.is_empty();
+                *last = Some((Instant::now(), healthy));
+                healthy
+            }
+        };
+        return told(healthy, None);
+    }
     let reasons = reasons(shared).await;
-    let healthy = reasons.is_empty();
+    told(reasons.is_empty(), Some(reasons))
+}
+
+fn told(healthy: bool, reasons: Option<Vec<String>>) -> Response<Body> {
     let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json(status, &Health { healthy, reasons: known.then_some(reasons) })
+    json(status, &Health { healthy, reasons })
 }
 
 async fn reasons(shared: &Shared) -> Vec<String> {

@@ -4,6 +4,7 @@
 
 use super::answer::{Fault, RequestReport, State, Wait};
 use super::control::{Ask, Refusal, Request, Tell, Verb};
+use super::health::Last;
 use super::requests::Requests;
 use crate::act::clock;
 use crate::act::events::Reader;
@@ -51,6 +52,7 @@ pub(super) struct Shared {
     pub requests: Requests,
     pub followers: Arc<Semaphore>,
     pub counts: Counts,
+    pub health: Last,
     reads: Semaphore,
 }
 
@@ -70,6 +72,7 @@ impl Shared {
             requests: Requests::new(clock::wall_ms()),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
             counts: Counts::default(),
+            health: Last::default(),
             reads: Semaphore::new(READS_MAX),
         }
     }

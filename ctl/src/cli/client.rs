@@ -28,8 +28,8 @@ pub enum CallError {
     Unreachable { socket: PathBuf, cause: io::Error },
     /// The connection broke.
     Lost { socket: PathBuf, cause: io::Error },
-    /// The deadline has passed.
-    Timeout { socket: PathBuf },
+    /// The deadline has passed; the request, if it has a number, goes on.
+    Timeout { socket: PathBuf, request: Option<u64> },
     /// The daemon said no.
     Refused(Refusal),
     /// The daemon answered something else than was asked.
@@ -51,12 +51,15 @@ impl fmt::Display for CallError {
                  `lockstep mirror status`",
                 socket.display()
             ),
-            CallError::Timeout { socket } => write!(
-                f,
-                "daemon at {}: no end within --timeout; the request goes on, see \
-                 `lockstep mirror status`",
-                socket.display()
-            ),
+            CallError::Timeout { socket, request } => {
+                let number = request.map(|request| format!(" {request}")).unwrap_or_default();
+                write!(
+                    f,
+                    "daemon at {}: no end within --timeout; the request{number} goes on, see \
+                     `lockstep mirror status`",
+                    socket.display()
+                )
+            }
             CallError::Refused(refusal) => f.write_str(&refusal.message),
             CallError::Confused { socket } => write!(
                 f,
@@ -102,6 +105,8 @@ pub struct Connection {
     runtime: Runtime,
     sender: SendRequest<Full<Bytes>>,
     answer: Option<Answer>,
+    /// Number of the request under way.
+    request: Option<u64>,
 }
 
 /// An answer under way.
@@ -148,10 +153,10 @@ impl Connection {
             });
             Ok(sender)
         }));
-        let sender =
-            opened.unwrap_or_else(|| Err(CallError::Timeout { socket: socket.clone() }))?;
-        let volume = volume.map(str::to_owned);
-        Ok(Connection { socket, volume, dry_run, deadline, runtime, sender, answer: None })
+        let late = || Err(CallError::Timeout { socket: socket.clone(), request: None });
+        let sender = opened.unwrap_or_else(late)?;
+        let (volume, answer, request) = (volume.map(str::to_owned), None, None);
+        Ok(Connection { socket, volume, dry_run, deadline, runtime, sender, answer, request })
     }
 
     fn confused(&self) -> CallError {
@@ -159,7 +164,7 @@ impl Connection {
     }
 
     fn late(&self) -> CallError {
-        CallError::Timeout { socket: self.socket.clone() }
+        CallError::Timeout { socket: self.socket.clone(), request: self.request }
     }
 
     /// Sends a request, and waits until the daemon begins to answer.
@@ -200,25 +205,31 @@ impl Connection {
     /// # Errors
     /// The deadline, a broken connection, or nonsense.
     pub fn line(&mut self) -> Result<Tell, CallError> {
-        let Some(mut answer) = self.answer.take() else { return Err(self.confused()) };
-        let bytes = self.runtime.block_on(within(self.deadline, answer.part()));
-        let bytes = bytes.ok_or_else(|| self.late())?.map_err(|cause| match cause {
-            Some(cause) => broken(&self.socket, cause),
-            None => self.confused(),
-        })?;
-        let tell = if bytes.is_empty() {
-            let cause = io::ErrorKind::UnexpectedEof.into();
-            return Err(CallError::Lost { socket: self.socket.clone(), cause });
-        } else if answer.status.is_success() {
-            answer.read_as(&bytes, self.dry_run).ok_or_else(|| self.confused())?
-        } else {
-            let problem: Problem = serde_json::from_slice(&bytes).map_err(|_| self.confused())?;
-            Tell::Refused(problem.error.into())
-        };
-        if answer.lines {
-            self.answer = Some(answer);
+        loop {
+            let Some(mut answer) = self.answer.take() else { return Err(self.confused()) };
+            let bytes = self.runtime.block_on(within(self.deadline, answer.part()));
+            let bytes = bytes.ok_or_else(|| self.late())?.map_err(|cause| match cause {
+                Some(cause) => broken(&self.socket, cause),
+                None => self.confused(),
+            })?;
+            if bytes.is_empty() {
+                let cause = io::ErrorKind::UnexpectedEof.into();
+                return Err(CallError::Lost { socket: self.socket.clone(), cause });
+            }
+            if !answer.status.is_success() {
+                let problem: Option<Problem> = parse(&bytes);
+                let problem = problem.ok_or_else(|| self.confused())?;
+                return Ok(Tell::Refused(problem.error.into()));
+            }
+            let read = answer.read_as(&bytes, self.dry_run).ok_or_else(|| self.confused())?;
+            if answer.lines {
+                self.answer = Some(answer);
+            }
+            match read {
+                Read::Tell(tell) => return Ok(tell),
+                Read::Begun(request) => self.request = Some(request),
+            }
         }
-        Ok(tell)
     }
 
     /// Waits for the last line; `progress` sees the others.
@@ -273,8 +284,8 @@ impl Answer {
     }
 
     /// What the verb is answered with.
-    fn read_as(&self, bytes: &[u8], dry_run: bool) -> Option<Tell> {
-        match &self.verb {
+    fn read_as(&self, bytes: &[u8], dry_run: bool) -> Option<Read> {
+        let tell = match &self.verb {
             Verb::Status | Verb::Watch => parse(bytes).map(Tell::Status),
             Verb::Cluster | Verb::WatchCluster => parse(bytes).map(Tell::Cluster),
             Verb::Stats => parse(bytes).map(Tell::Stats),
@@ -284,9 +295,17 @@ impl Answer {
                 refused: plan.refused.map(Refusal::from),
                 steps: plan.steps,
             }),
-            _ => parse(bytes).map(told),
-        }
+            _ => return parse(bytes).map(told),
+        };
+        tell.map(Read::Tell)
     }
+}
+
+/// A line as it is understood.
+enum Read {
+    Tell(Tell),
+    /// The request has that number; nothing more is known yet.
+    Begun(u64),
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
@@ -294,18 +313,13 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 }
 
 /// How far a request is.
-fn told(report: RequestReport) -> Tell {
-    match (report.state, report.error) {
-        (State::Done, _) => Tell::Done,
-        (_, Some(error)) => Tell::Refused(error.into()),
-        (_, None) => {
-            let (code, message) = match report.waiting {
-                Some(wait) => (wait.code, wait.message),
-                None => ("daemon".to_owned(), format!("for request {}", report.id)),
-            };
-            Tell::Progress { waiting: code, message }
-        }
-    }
+fn told(report: RequestReport) -> Read {
+    Read::Tell(match (report.state, report.error, report.waiting) {
+        (State::Done, ..) => Tell::Done,
+        (_, Some(error), _) => Tell::Refused(error.into()),
+        (_, None, Some(wait)) => Tell::Progress { waiting: wait.code, message: wait.message },
+        (_, None, None) => return Read::Begun(report.id),
+    })
 }
 
 /// When `timeout` is over.

@@ -124,6 +124,12 @@ function mirrorCard(cluster, mirror, report) {
   return card(`mirror ${mirror.volume}`, list);
 }
 
+const PARTS = { takes: "takes part", suspended: "decides nothing by itself: suspended", stopped: "takes no part" };
+
+function partOf(part) {
+  return PARTS[part] || part || "unknown";
+}
+
 function silence(ms) {
   return ms === null ? "never heard" : `heard ${ms} ms ago`;
 }
@@ -142,8 +148,8 @@ function showCluster(cluster, reports) {
   put(byId("mirrors"), mirrors.map((mirror) => mirrorCard(cluster, mirror, reports.get(mirror.volume))));
   const peer = cluster.node === "a" ? "b" : "a";
   put(byId("cluster").tBodies[0], [
-    row(make("th", "this node"), cluster.leaving ? `${cluster.part}, being stopped` : cluster.part),
-    row(make("th", host(cluster, peer)), `${silence(cluster.peer.heard_ms_ago)}, ${cluster.peer.part || "unknown"}`),
+    row(make("th", "this node"), cluster.leaving ? "being stopped" : partOf(cluster.part)),
+    row(make("th", host(cluster, peer)), `${silence(cluster.peer.heard_ms_ago)}, ${partOf(cluster.peer.part)}`),
     ...cluster.interconnects.map((path) =>
       row(make("th", `interconnect ${path.name}`), make("td", `${path.up ? "up" : "silent"}, ${silence(path.heard_ms_ago)}`, path.up ? "" : "red"))),
   ]);

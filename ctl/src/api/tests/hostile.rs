@@ -1,6 +1,7 @@
 //! Whoever means no good gets a clear answer, and the loop does not notice.
 
 use super::lab::{Lab, TOKEN, code, split, text};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::Ordering;
@@ -43,6 +44,14 @@ fn nothing_is_told_and_nothing_is_done_without_the_token() {
     let line = format!("GET /healthz HTTP/1.1\r\nconnection: close\r\n{host}\r\n");
     let (status, body) = split(&lab.raw(line.as_bytes()));
     assert_eq!((status, body.trim()), (200, "{\"healthy\":true}"));
+    // However often: the loop is asked once in a while.
+    let asked = lab.asked.lock().unwrap().len();
+    let began = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(split(&lab.raw(line.as_bytes())).0, 200);
+    }
+    let turns = usize::try_from(began.elapsed().as_secs()).unwrap() + 1;
+    assert!(lab.asked.lock().unwrap().len() <= asked + 2 * turns);
 }
 
 #[test]
@@ -174,8 +183,15 @@ fn resident_bytes() -> u64 {
     pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
+/// Both ends of every connection are in this process.
+fn more_files() {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }).unwrap();
+}
+
 #[test]
 fn a_thousand_connections_are_answered_or_let_go_and_the_socket_stays_free() {
+    more_files();
     let lab = Lab::open();
     let before = resident_bytes();
     lab.late_ms.store(0, Ordering::Relaxed);

@@ -44,8 +44,10 @@ fn the_client_gets_what_the_loop_tells_and_refusals_keep_their_code() {
 fn a_call_ends_at_its_deadline_and_an_empty_place_is_unreachable() {
     let lab = Lab::open();
     let socket = lab.socket();
-    let late = client::call(&socket, Verb::Takeover, Some(Duration::from_millis(200)), |_| {});
-    assert!(matches!(late, Err(CallError::Timeout { .. })), "{late:?}");
+    let late = client::call(&socket, Verb::Takeover, Some(Duration::from_secs(2)), |_| {});
+    let id = lab.held.lock().unwrap()[0].id;
+    let Err(CallError::Timeout { request, .. }) = late else { panic!("{late:?}") };
+    assert_eq!(request, Some(id));
     let nobody = lab.dir.path().join("nobody");
     let gone = client::call(&nobody, Verb::Cluster, SOON, |_| {});
     assert!(matches!(gone, Err(CallError::Unreachable { .. })), "{gone:?}");
