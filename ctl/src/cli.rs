@@ -4,6 +4,7 @@
 pub mod client;
 mod cluster;
 mod config;
+mod doctor;
 mod force;
 mod generate;
 mod mirror;
@@ -66,6 +67,10 @@ enum Verb {
     Mirror(MirrorArgs),
     /// Check, compare, write and show the configuration of the cluster
     Config(config::ConfigArgs),
+    /// Look at this host and say what is not well, and what to do
+    Doctor(doctor::DoctorArgs),
+    /// Collect status, events, logs and metadata for somebody who helps; no key goes in
+    SupportBundle(doctor::BundleArgs),
     /// Show a failover on this machine: two nodes in a temporary directory, no root needed
     Demo(demo::DemoArgs),
     /// Write manual pages and shell completions
@@ -194,6 +199,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Verb::WhatIf(args) => cluster::what_if(&args),
         Verb::Mirror(args) => mirror(args),
         Verb::Config(args) => config::run(&args.verb),
+        Verb::Doctor(args) => doctor::doctor(&args),
+        Verb::SupportBundle(args) => doctor::bundle(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Generate(args) => generate::run(&args),
         Verb::DetachEngine { program, config } => {

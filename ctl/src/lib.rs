@@ -7,5 +7,6 @@ pub mod config;
 pub mod daemon;
 pub mod decide;
 pub mod demo;
+pub mod doctor;
 pub mod exit;
 pub mod status;

@@ -140,6 +140,8 @@ pub const ROOMS: &[Room] = &[
     Room { at: "ctl/cli", rooms: May::AllBut(&[]), crates: SDK, pure: false },
     // The demonstration speaks the daemon's language as an operator does; it decides nothing.
     Room { at: "ctl/demo", rooms: May::AllBut(&["decide"]), crates: SDK, pure: false },
+    // It asks the daemon as an operator does, and looks at the host; it changes nothing.
+    Room { at: "ctl/doctor", rooms: May::AllBut(&["demo"]), crates: SDK, pure: false },
     Room { at: "ctl/exit", rooms: NOTHING, crates: NOTHING, pure: false },
     Room {
         at: "ctl/config",

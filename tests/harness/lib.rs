@@ -12,3 +12,4 @@ pub mod nbd_clients;
 pub mod nbd_memory;
 pub mod pair;
 pub mod sim;
+pub mod soak;

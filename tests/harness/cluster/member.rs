@@ -2,7 +2,7 @@
 //! Always: the engine is the process that the daemon wrote down, and nothing else is signalled.
 
 use crate::bins::Bins;
-use crate::pair::{Answer, Process, signal};
+use crate::pair::{Answer, Process, ip, signal};
 use lockstep_ctl::act::events::Entry;
 use lockstep_ctl::act::host;
 use lockstep_ctl::api::control::{Tell, Verb};
@@ -10,7 +10,8 @@ use lockstep_ctl::cli::client;
 use lockstep_ctl::status::Report;
 use lockstep_ctl::status::cluster::{ClusterReport, ResourceReport};
 use lockstep_engine::units::NodeId;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,6 +22,8 @@ use std::time::{Duration, Instant};
 const GONE: Duration = Duration::from_secs(20);
 /// Lines of each log that a message shows.
 const LOG_LINES: usize = 60;
+/// Lets a program believe in another wall clock; in the folder of the machine's architecture.
+const FAKE_CLOCK: &str = "faketime/libfaketime.so.1";
 /// Longest wait for an answer that the daemon gives by itself.
 const ANSWER: Option<Duration> = Some(Duration::from_millis(500));
 
@@ -32,6 +35,7 @@ pub struct Member {
     pub(super) space: String,
     pub(super) bins: Bins,
     pub(super) daemon: Option<Process>,
+    pub(super) soak: bool,
 }
 
 impl Member {
@@ -70,6 +74,11 @@ impl Member {
     pub fn start(&mut self) {
         let mut command = self.inside(&self.bins.lockstep);
         command.args(["daemon", "--node", &self.id.to_string(), "--cluster"]).arg(self.config());
+        if self.soak {
+            command.env("LD_PRELOAD", fake_clock()).env("FAKETIME_TIMESTAMP_FILE", self.clock());
+            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("FAKETIME_CACHE_DURATION", "1");
+            command.env("FAKETIME_DISABLE_SHM", "1");
+        }
         self.daemon = Some(Process::start(command, &self.dir().join("daemon.log")));
     }
 
@@ -142,19 +151,24 @@ impl Member {
         String::from_utf8_lossy(&shown.stdout).contains(super::ADDRESS)
     }
 
-    /// Process id of the daemon that was started.
-    pub fn daemon_pid(&self) -> Option<u32> {
-        self.daemon.as_ref().map(Process::pid)
-    }
-
     /// SIGKILL to the daemon only.
     pub fn kill_daemon(&mut self) {
         self.daemon = None;
     }
 
+    /// Process id of the daemon, when one was started.
+    pub fn daemon_pid(&self) -> Option<u32> {
+        self.daemon.as_ref().map(Process::pid)
+    }
+
     /// SIGKILL to the daemon and the engine; waits until both are gone.
     pub fn kill(&mut self) {
         self.kill_daemon();
+        self.kill_engine();
+    }
+
+    /// SIGKILL to the engine only; waits until it is gone. The daemon may start another one.
+    pub fn kill_engine(&self) {
         let Some(pid) = self.engine_pid() else { return };
         let born = host::process_started(pid);
         signal(pid, "KILL");
@@ -180,6 +194,68 @@ impl Member {
         symlink(self.root.join(if there { "arbiter" } else { "key" }), link).expect("a link");
     }
 
+    /// Loses what this node sends over a cable, while what it is sent still comes; or no more.
+    pub fn mute(&self, cable: &str, mute: bool) {
+        let (net, host) =
+            (if cable == "wire" { 1 } else { 2 }, if self.id == NodeId::A { 2 } else { 1 });
+        let neighbour = format!("-n {} neigh", self.space);
+        let address = format!("10.77.{net}.{host}");
+        if mute {
+            // To a card that nobody has: the other end drops it.
+            ip(&format!(
+                "{neighbour} replace {address} lladdr 02:00:00:00:00:99 dev {cable} nud permanent"
+            ));
+        } else {
+            ip(&format!("{neighbour} del {address} dev {cable}"));
+        }
+    }
+
+    fn clock(&self) -> PathBuf {
+        self.dir().join("clock")
+    }
+
+    /// Steps the wall clock of what was started here: so many seconds from the host's.
+    pub fn step_clock(&self, by: i64) {
+        fs::write(self.clock(), format!("{by:+}s\n")).expect("a file in the node's directory");
+    }
+
+    /// Fills the disk of the daemon's state to the last byte, or makes room again.
+    pub fn fill_disk(&self, full: bool) {
+        let filler = self.dir().join("state/filler");
+        if !full {
+            return fs::remove_file(filler).expect("the file that fills the disk");
+        }
+        let mut file = File::create(filler).expect("room for a name");
+        let piece = vec![0_u8; 4_096];
+        while let Ok(()) = file.write_all(&piece) {}
+    }
+
+    /// A small disk for the daemon's state, and a clock that is right.
+    pub(super) fn prepare_soak(&self) {
+        if self.soak {
+            self.step_clock(0);
+            let state = self.dir().join("state");
+            run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "state"]).arg(state));
+        }
+    }
+
+    pub(super) fn end_soak(&self) {
+        if self.soak {
+            run(Command::new("umount").arg("--lazy").arg(self.dir().join("state")));
+        }
+    }
+
+    /// Waits until a daemon that was told to end has done so.
+    pub fn wait_for_end(&mut self) {
+        let Some(daemon) = &mut self.daemon else { return };
+        let began = Instant::now();
+        while daemon.ended().is_none() {
+            assert!(began.elapsed() < GONE, "daemon {} does not end", daemon.pid());
+            sleep(Duration::from_millis(2));
+        }
+        self.daemon = None;
+    }
+
     /// When a resource's program was running here: seconds since boot, ascending.
     pub fn alive(&self, resource: &str) -> Vec<f64> {
         let text = fs::read_to_string(self.dir().join(format!("{resource}.alive")));
@@ -200,6 +276,17 @@ impl Member {
         }
         text
     }
+}
+
+fn fake_clock() -> PathBuf {
+    let folders = fs::read_dir("/usr/lib").expect("/usr/lib");
+    let mut paths = folders.flatten().map(|folder| folder.path().join(FAKE_CLOCK));
+    paths.find(|path| path.exists()).expect("libfaketime: install the package faketime")
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|cause| panic!("{command:?}: {cause}"));
+    assert!(output.status.success(), "{command:?}: {output:?}");
 }
 
 /// A resource of the only group, as a node sees it.

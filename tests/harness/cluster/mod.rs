@@ -50,11 +50,13 @@ pub struct Setup {
     pub times: Times,
     /// The record lies in etcd, not in a directory.
     pub etcd: bool,
+    /// For a soak: a small disk for the state of each daemon, and wall clocks that can be stepped.
+    pub soak: bool,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { times: Times::DEFAULT, etcd: false }
+        Setup { times: Times::DEFAULT, etcd: false, soak: false }
     }
 }
 
@@ -139,11 +141,13 @@ impl Cluster {
                 space,
                 bins: bins.clone(),
                 daemon: None,
+                soak: setup.soak,
             };
             for dir in ["run", "state"] {
                 fs::create_dir_all(member.dir().join(dir)).expect("a directory");
             }
             symlink(at("arbiter"), member.dir().join("arbiter")).expect("a symbolic link");
+            member.prepare_soak();
             let sizes = [("data", SIZE + DATA_TAIL_BYTES), ("cluster", CLUSTER_BYTES)];
             for (name, bytes) in sizes {
                 let file = File::create(member.dir().join(name));
@@ -207,10 +211,15 @@ impl Cluster {
         &self.spaces
     }
 
+    /// Where clients may connect, node a first.
+    pub fn servers(&self) -> Vec<Address> {
+        self.nodes.iter().map(|node| Address::Unix(node.clients())).collect()
+    }
+
     /// Starts a load on the first `blocks` blocks of the node that serves; a server that answers
     /// nothing for `stall` is given up.
     pub fn load(&self, blocks: usize, stall: Duration) -> Load {
-        let servers = self.nodes.iter().map(|node| Address::Unix(node.clients())).collect();
+        let servers = self.servers();
         Load::patient(servers, blocks, 0x10c_57e9, Some(stall)).expect("a thread")
     }
 
@@ -298,6 +307,16 @@ impl Cluster {
         assert_eq!(ran, nodes, "{resource}: {count} turns: {shown:?}\n{}", self.logs());
     }
 
+    /// Nobody writes: once `server` has nothing dirty, both data files are the same.
+    pub fn same_disks(&self, server: usize) {
+        self.wait_volume(server, "nothing to be dirty", |report| {
+            let clean = engine(report).is_some_and(|status| status.dirty_blocks == 0);
+            pair::in_sync(report) && clean
+        });
+        let data = self.nodes.each_ref().map(|node| node.data());
+        assert_eq!(pair::differing(data, SIZE), 0, "bytes differ\n{}", self.logs());
+    }
+
     /// Ends the load and judges it: `server` is in sync, no acknowledged write is lost, every
     /// block is right, and both data files are the same.
     pub fn judge(&self, load: Load, server: usize) {
@@ -312,7 +331,12 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         for node in &mut self.nodes {
+            if let Some(pid) = node.engine_pid() {
+                // A test that ended early may have left it stopped.
+                pair::signal(pid, "CONT");
+            }
             node.kill();
+            node.end_soak();
         }
         self.etcd = None;
         // Programs look at it before every sign of life.

@@ -1,0 +1,78 @@
+//! Files: the configuration, the key, the directories, the programs.
+
+use super::{Around, Checks};
+use crate::act::host;
+use lockstep_engine::config::read_key;
+use rustix::fs::statvfs;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// A state directory with less room than this will be full one day.
+const ROOM_LEAST: u64 = 64 << 20;
+
+pub(super) fn look(checks: &mut Checks, around: &Around<'_>) {
+    let (own, path) = (around.own, around.path);
+    match host::file_digest(path) {
+        Ok(digest) => checks.pass(
+            path.display(),
+            format!("no mistakes, digest {digest:032x}; it must be the same on the other node"),
+        ),
+        Err(cause) => checks.fail(path.display(), cause, "check path and rights"),
+    }
+    key(checks, &own.key_file);
+    for directory in [&own.run_dir, &own.state_dir] {
+        room(checks, directory);
+    }
+    if own.engine_process.spawn {
+        let program = own.engine_process.program.clone();
+        let beside = || Some(std::env::current_exe().ok()?.with_file_name("lockstep-engine"));
+        match program.or_else(beside) {
+            Some(program) if is_program(&program) => checks.pass(program.display(), "a program"),
+            Some(program) => checks.fail(
+                program.display(),
+                "no program that may be run",
+                "install lockstep-engine beside lockstep, or correct `[engine] program`",
+            ),
+            None => checks.skip("engine", "/proc/self/exe can't be read", "mount /proc"),
+        }
+    }
+}
+
+fn key(checks: &mut Checks, path: &Path) {
+    let what = format!("key {}", path.display());
+    if let Err(error) = read_key(path) {
+        return checks.fail(what, error, "both nodes need the same file");
+    }
+    match fs::metadata(path) {
+        Ok(found) if found.mode() & 0o077 != 0 => checks.warn(
+            what,
+            format!("mode {:o}: others than its owner may read it", found.mode() & 0o7777),
+            format!("chmod 600 {}", path.display()),
+        ),
+        Ok(_) => checks.pass(what, "read, and nobody else may read it"),
+        Err(cause) => checks.fail(what, cause, "check path and rights"),
+    }
+}
+
+fn room(checks: &mut Checks, directory: &Path) {
+    // The daemon makes it; what it lies in has to be there.
+    let there = directory.ancestors().find(|one| one.is_dir()).unwrap_or(Path::new("/"));
+    let what = directory.display();
+    match statvfs(there) {
+        Ok(found) => {
+            let room = found.f_bavail.saturating_mul(found.f_frsize);
+            let shown = crate::status::words::bytes(room);
+            if room < ROOM_LEAST {
+                checks.warn(what, format!("{shown} free"), "make room: events and state go there");
+            } else {
+                checks.pass(what, format!("{shown} free"));
+            }
+        }
+        Err(cause) => checks.fail(what, cause, "make the directory, or correct `[paths]`"),
+    }
+}
+
+pub(super) fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0)
+}

@@ -1,0 +1,116 @@
+//! What groups start and monitors look at: programs, units, mount points, interfaces.
+
+use super::files::is_program;
+use super::{Around, Checks};
+use crate::act::probe::spec::Spec as Probe;
+use crate::act::resource::links;
+use crate::act::resource::spec::{AddressSpec, Command, FsKind, FsSpec, Spec};
+use std::path::Path;
+
+pub(super) fn look(checks: &mut Checks, around: &Around<'_>) {
+    for group in &around.own.groups {
+        for (spec, settings) in group.specs.iter().zip(&group.settings.resources) {
+            let what = format!("{}/{}", group.settings.name, settings.name);
+            match spec {
+                Spec::Mirror(_) => {}
+                Spec::Fs(fs) => file_system(checks, &what, fs),
+                Spec::Exec(exec) => {
+                    let programs = [Some(&exec.start), Some(&exec.stop), exec.status.as_ref()];
+                    commands(checks, &what, programs.into_iter().flatten());
+                }
+                Spec::Unit(unit) => unit_known(checks, &what, &unit.unit),
+                Spec::Address(address) => interface(checks, &what, address),
+            }
+        }
+    }
+    for monitor in &around.own.monitors {
+        let what = format!("monitor {}", monitor.settings.name);
+        let own = match &monitor.spec {
+            Probe::Exec(command) => Some(command),
+            _ => None,
+        };
+        let named: Vec<&Command> = own.into_iter().chain(monitor.script.as_ref()).collect();
+        if !named.is_empty() {
+            commands(checks, &what, named.into_iter());
+        }
+    }
+}
+
+fn commands<'c>(checks: &mut Checks, what: &str, named: impl Iterator<Item = &'c Command>) {
+    let mut missing: Vec<String> = named
+        .filter(|command| !is_program(&command.program))
+        .map(|command| command.program.display().to_string())
+        .collect();
+    missing.dedup();
+    if missing.is_empty() {
+        checks.pass(what, "its programs are there");
+    } else {
+        checks.fail(
+            what,
+            format!("no program that may be run: {}", missing.join(", ")),
+            "install it on both nodes, outside of the mirrored file system, and chmod +x",
+        );
+    }
+}
+
+fn file_system(checks: &mut Checks, what: &str, spec: &FsSpec) {
+    let tool = match spec.kind {
+        FsKind::Ext4 => "e2fsck",
+        FsKind::Xfs => "xfs_repair",
+    };
+    let folders = ["/sbin", "/usr/sbin", "/bin", "/usr/bin"];
+    if !folders.iter().any(|folder| is_program(&Path::new(folder).join(tool))) {
+        checks.warn(what, format!("{tool} is not installed"), "apt-get install e2fsprogs xfsprogs");
+    }
+    if spec.mount_point.is_dir() {
+        checks.pass(what, format!("mount point {} is there", spec.mount_point.display()));
+    } else {
+        checks.fail(
+            what,
+            format!("mount point {} is no directory", spec.mount_point.display()),
+            format!("mkdir -p {}", spec.mount_point.display()),
+        );
+    }
+}
+
+fn unit_known(checks: &mut Checks, what: &str, unit: &str) {
+    let template = unit
+        .split_once('@')
+        .map(|(name, rest)| format!("{name}@.{}", rest.rsplit('.').next().unwrap_or("service")));
+    let folders = ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system"];
+    let more = ["/lib/systemd/system", "/run/systemd/generator"];
+    let names = [Some(unit.to_owned()), template];
+    let there = names.iter().flatten().any(|name| {
+        folders.iter().chain(&more).any(|folder| Path::new(folder).join(name).exists())
+    });
+    if there {
+        let wanted = Path::new("/etc/systemd/system/multi-user.target.wants").join(unit);
+        if wanted.exists() {
+            return checks.fail(
+                what,
+                format!("{unit} is enabled: it starts at boot on both nodes"),
+                format!("systemctl disable {unit}; the group starts it"),
+            );
+        }
+        checks.pass(what, format!("{unit} is known and not enabled"));
+    } else {
+        checks.fail(what, format!("{unit} is not known"), "install it on both nodes");
+    }
+}
+
+fn interface(checks: &mut Checks, what: &str, spec: &AddressSpec) {
+    match links::read() {
+        Ok(known) if known.contains_key(&spec.interface) => {
+            checks.pass(what, format!("interface {} is there", spec.interface));
+        }
+        Ok(known) => {
+            let names: Vec<&str> = known.keys().map(String::as_str).collect();
+            checks.fail(
+                what,
+                format!("no interface {}; there are {}", spec.interface, names.join(", ")),
+                "correct `interface`; it may differ between the nodes",
+            );
+        }
+        Err(cause) => checks.skip(what, cause, "run as root"),
+    }
+}
