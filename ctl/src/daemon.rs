@@ -3,14 +3,12 @@
 //! Always: the loop itself never waits for an effect. A restart of it changes nothing in the
 //! engines and nothing in the groups; SIGTERM ends the daemon only.
 
-pub mod control;
 mod effects;
 mod engines;
 mod heartbeats;
 mod lease;
 mod legacy;
 mod notes;
-mod operators;
 pub mod refusal;
 mod report;
 mod requests;
@@ -20,7 +18,6 @@ mod steps;
 mod words;
 
 pub use legacy::view_of;
-pub use operators::ListenError;
 pub use start::DaemonError;
 
 use crate::act::arbiter::Arbiter;
@@ -29,17 +26,17 @@ use crate::act::engine::Heard;
 use crate::act::events::Diary;
 use crate::act::heartbeat::{Exchange, Paths};
 use crate::act::last::Hand;
+use crate::api::control::Tell;
+use crate::api::{Api, Opening};
 use crate::config::cluster::NodeView;
 use crate::decide::event::{ReadResult, RequestId, StepId, SwapResult};
 use crate::decide::group::Outcome;
 use crate::decide::monitor::Found;
 use crate::decide::node::{Event, Node, PeerState};
 use crate::decide::settings::{GroupIndex, MonitorIndex};
-use control::Tell;
 use effects::Effects;
 use engines::Slot;
 use lockstep_engine::units::{BootId, Span, Tick};
-use operators::Operators;
 use sd_notify::NotifyState;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -97,7 +94,6 @@ pub struct Daemon {
     diary: Diary,
     requests: HashMap<RequestId, (mpsc::Sender<Tell>, GroupIndex)>,
     watchers: Vec<(mpsc::Sender<Tell>, usize)>,
-    last_request: u64,
     /// Engines whose steps could not be handed over; the node is told on the next turn.
     lost_steps: Vec<usize>,
     /// What operators want could not be stored the last time.
@@ -117,12 +113,23 @@ pub fn run(view: NodeView, digest: u128) -> Result<(), DaemonError> {
     runtime.block_on(async {
         let stop = |kind| signal(kind).map_err(|cause| DaemonError::Runtime { cause });
         let (term, int) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
-        let operators =
-            Operators::listen(&view.run_dir, &view.daemon_socket).map_err(DaemonError::Listen)?;
+        let host = &view.hosts[usize::from(view.node.to_byte() - 1)].name;
+        let short = host.split('.').next().unwrap_or_default();
+        let mut api = Api::open(&Opening {
+            run_dir: &view.run_dir,
+            socket: &view.daemon_socket,
+            tcp: view.api.as_ref(),
+            names: [host.as_str(), short].map(str::to_owned).to_vec(),
+        })
+        .map_err(DaemonError::Listen)?;
         let (ends, ended) = mpsc::channel(ENDS_MAX);
         let (told, heard) = mpsc::channel(ENDS_MAX);
         let mut daemon = start::start(view, digest, ends, &told)?;
-        daemon.turn(operators, heard, ended, term, int).await;
+        if let Some(trouble) = api.trouble() {
+            daemon.api_refused(trouble);
+        }
+        api.serve(daemon.diary.reader()).map_err(DaemonError::Listen)?;
+        daemon.turn(api, heard, ended, term, int).await;
         Ok(())
     })
 }
@@ -138,7 +145,7 @@ impl Daemon {
     /// The loop.
     async fn turn(
         &mut self,
-        mut operators: Operators,
+        mut api: Api,
         mut heard: mpsc::Receiver<(usize, Heard)>,
         mut ended: mpsc::Receiver<End>,
         mut term: Signal,
@@ -160,9 +167,9 @@ impl Daemon {
                     Some(end) => self.ended(end),
                     None => return tracing::error!("the ends of effects are not heard any more"),
                 },
-                request = operators.next() => match request {
+                request = api.next() => match request {
                     Some(request) => self.request(request),
-                    None => return tracing::error!("the operators' socket is gone"),
+                    None => return tracing::error!("the API is gone"),
                 },
                 _ = beats.tick() => self.tick(),
                 () = tokio::time::sleep(sleep) => self.event(Event::Wake),

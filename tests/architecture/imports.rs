@@ -130,7 +130,13 @@ pub const ROOMS: &[Room] = &[
     Room { at: "engine/main", rooms: May::AllBut(&[]), crates: ENGINE_CRATES, pure: false },
     Room { at: "ctl/decide", rooms: NOTHING, crates: DECIDE, pure: true },
     Room { at: "ctl/act", rooms: May::AllBut(&["daemon", "cli"]), crates: ACT, pure: false },
-    Room { at: "ctl/web", rooms: May::AllBut(&["daemon", "cli"]), crates: SDK, pure: false },
+    // HTTP on top of what the daemon knows; it decides nothing and touches no engine.
+    Room {
+        at: "ctl/api",
+        rooms: May::Only(&["act::clock", "act::events", "config", "decide", "exit", "status"]),
+        crates: SDK,
+        pure: false,
+    },
     Room { at: "ctl/cli", rooms: May::AllBut(&[]), crates: SDK, pure: false },
     // The demonstration speaks the daemon's language as an operator does; it decides nothing.
     Room { at: "ctl/demo", rooms: May::AllBut(&["decide"]), crates: SDK, pure: false },

@@ -10,8 +10,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use tokio::sync::watch;
 
 /// Bytes of an event, as a rule: files are cut by size.
 const EVENT_BYTES: u64 = 256;
@@ -56,6 +57,14 @@ pub struct Entry {
 pub struct Diary {
     shared: Arc<Mutex<Kept>>,
     to_disk: SyncSender<Entry>,
+    last: watch::Sender<u64>,
+}
+
+/// A reader of a diary, on any thread.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Mutex<Kept>>,
+    last: watch::Receiver<u64>,
 }
 
 #[derive(Default)]
@@ -64,6 +73,8 @@ struct Kept {
     entries: VecDeque<Entry>,
     /// Not on disk.
     lost: u64,
+    /// Written down since this daemon began, by weight.
+    told: [u64; 3],
 }
 
 impl Kept {
@@ -100,12 +111,13 @@ impl Diary {
         let theirs = Arc::clone(&shared);
         let name = "events".to_owned();
         thread::Builder::new().name(name).spawn(move || write_all(files, &lines, &theirs))?;
-        Ok(Diary { shared, to_disk })
+        let last = watch::Sender::new(kept_of(&shared).last);
+        Ok(Diary { shared, to_disk, last })
     }
 
     /// Writes an event down.
     pub fn note(&self, at_ms: u64, weight: Weight, code: &str, object: Option<&str>, text: String) {
-        let mut kept = self.kept();
+        let mut kept = kept_of(&self.shared);
         let entry = Entry {
             number: kept.last + 1,
             at_ms,
@@ -115,6 +127,8 @@ impl Diary {
             message: text,
         };
         kept.keep(entry.clone());
+        kept.told[weight as usize] += 1;
+        self.last.send_replace(entry.number);
         match self.to_disk.try_send(entry) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => kept.lost += 1,
@@ -123,21 +137,47 @@ impl Diary {
 
     /// The events after `number`, oldest first, at most `most` of the newest.
     pub fn after(&self, number: u64, most: usize) -> Vec<Entry> {
-        let kept = self.kept();
-        let wanted = kept.entries.iter().filter(|entry| entry.number > number);
-        let skip = wanted.clone().count().saturating_sub(most);
-        wanted.skip(skip).cloned().collect()
+        after(&self.shared, number, most)
     }
 
     /// Events that are in memory only, because the disk did not take them.
     pub fn lost(&self) -> u64 {
-        self.kept().lost
+        kept_of(&self.shared).lost
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
-        // What a panicking thread left behind is still a list of events.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Somebody else who reads it.
+    pub fn reader(&self) -> Reader {
+        Reader { shared: Arc::clone(&self.shared), last: self.last.subscribe() }
     }
+}
+
+impl Reader {
+    /// As `Diary::after`.
+    pub fn after(&self, number: u64, most: usize) -> Vec<Entry> {
+        after(&self.shared, number, most)
+    }
+
+    /// Events since this daemon began: infos, warnings, alarms.
+    pub fn told(&self) -> [u64; 3] {
+        kept_of(&self.shared).told
+    }
+
+    /// Waits for an event that was not waited for yet; false when the diary is closed.
+    pub async fn changed(&mut self) -> bool {
+        self.last.changed().await.is_ok()
+    }
+}
+
+fn kept_of(shared: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    // What a panicking thread left behind is still a list of events.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn after(shared: &Mutex<Kept>, number: u64, most: usize) -> Vec<Entry> {
+    let kept = kept_of(shared);
+    let wanted = kept.entries.iter().filter(|entry| entry.number > number);
+    let skip = wanted.clone().count().saturating_sub(most);
+    wanted.skip(skip).cloned().collect()
 }
 
 /// The two files and the one that is written to.

@@ -5,7 +5,7 @@ use super::hint::Reached;
 use super::mirror::{act, failed};
 use super::{SOCKET, node_id, show};
 use crate::act::events::{Entry, Weight};
-use crate::daemon::control::{GroupWant, Tell, Verb};
+use crate::api::control::{GroupWant, Tell, Verb};
 use crate::decide::node::{ClusterVerb, MonitorVerb};
 use crate::exit::Exit;
 use crate::status::cluster::ClusterReport;

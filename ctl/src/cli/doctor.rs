@@ -3,8 +3,8 @@
 
 use super::client;
 use super::show;
+use crate::api::control::{Tell, Verb};
 use crate::config::cluster::{ArbiterSpec, Cluster, FILE_DEFAULT, NodeView};
-use crate::daemon::control::{Tell, Verb};
 use crate::doctor::{self, Check, Verdict, worst};
 use crate::exit::Exit;
 use clap::Args;
@@ -231,7 +231,10 @@ fn of_node(bundle: &mut Bundle, cluster: &Cluster, path: &Path, node: NodeId) ->
 /// Files that must stay where they are.
 fn secrets(view: &NodeView) -> Vec<PathBuf> {
     let mut secrets = vec![view.key_file.clone()];
-    secrets.extend(view.api.as_ref().map(|api| api.token_file.clone()));
+    if let Some(api) = &view.api {
+        secrets.extend(api.token_file.clone());
+        secrets.extend(api.tls.as_ref().map(|tls| tls.key_file.clone()));
+    }
     if let ArbiterSpec::Etcd(etcd) = &view.arbiter {
         secrets.extend(etcd.key_file.clone());
         secrets.extend(etcd.credentials_file.clone());

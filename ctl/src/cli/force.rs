@@ -4,7 +4,7 @@
 use super::client::{self, CallError, To};
 use super::{mirror, show};
 use crate::act::clock;
-use crate::daemon::control::Verb;
+use crate::api::control::Verb;
 use crate::exit::Exit;
 use crate::status::Report;
 use crate::status::words::{age, bytes};

@@ -4,7 +4,7 @@ use super::client::{self, CallError, To};
 use super::interrupt::Interrupt;
 use super::wait::Waiting;
 use super::{MirrorVerb, force, show};
-use crate::daemon::control::{Tell, Verb};
+use crate::api::control::{Tell, Verb};
 use crate::exit::Exit;
 use crate::status::render::render;
 use crate::status::words::bytes;
@@ -74,7 +74,9 @@ pub(super) fn act(
     drop(waiting);
     drop(interrupt);
     Ok(match last {
-        Tell::Plan { refused, steps } => show::plan(refused.as_deref(), &steps),
+        Tell::Plan { refused, steps } => {
+            show::plan(refused.as_ref().map(|why| why.message.as_str()), &steps)
+        }
         _ => {
             show::result(done);
             Exit::Ok

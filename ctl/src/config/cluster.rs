@@ -233,8 +233,21 @@ pub struct ApiSpec {
     pub listen: SocketAddr,
     /// The peer's.
     pub peer: SocketAddr,
-    /// File with the token that callers must show.
-    pub token_file: PathBuf,
+    /// File with the token that callers show; always there without `client_ca_file`.
+    pub token_file: Option<PathBuf>,
+    /// TLS; always there unless the address is this host's own.
+    pub tls: Option<ApiTls>,
+}
+
+/// TLS of the control over TCP.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ApiTls {
+    /// Certificate of this node, with those between it and its authority.
+    pub cert_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
+    /// Authority of clients: whoever has a certificate of it needs no token.
+    pub client_ca_file: Option<PathBuf>,
 }
 
 impl Cluster {

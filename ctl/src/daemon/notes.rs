@@ -6,6 +6,7 @@ use super::heartbeats::Half;
 use crate::act::arbiter::Trouble;
 use crate::act::clock;
 use crate::act::events::Weight;
+use crate::api::TcpError;
 use crate::decide::EvidenceView;
 use crate::decide::group::{Loss, Note as OfGroup, Part, Refused as OfGroups, State};
 use crate::decide::monitor::{Health, Link, Note as OfMonitor};
@@ -313,6 +314,11 @@ impl Daemon {
             self.digest
         );
         self.tell(Weight::Alarm, "config-differs", None, message);
+    }
+
+    pub(super) fn api_refused(&self, trouble: &TcpError) {
+        let message = format!("API: not on TCP: {trouble}");
+        self.tell(Weight::Alarm, "api-refused", None, message);
     }
 
     /// `cause` names the file and what the system said.

@@ -1,7 +1,7 @@
 //! The decider's refusals and waits in words: object, cause and next move.
 
-use super::control::Refusal;
 use crate::act::arbiter::Health;
+use crate::api::control::Refusal;
 use crate::decide::group;
 use crate::decide::node;
 use crate::decide::settings::ResourceIndex;

@@ -1,11 +1,11 @@
 //! Operators' requests under way: verbs to the node or straight to an engine, answers back.
 
-use super::control::{GroupWant, Refusal, Tell, Verb, WhatIf};
+use super::Daemon;
 use super::refusal::{self, Known};
 use super::report::engine_trouble;
-use super::{Daemon, operators};
 use crate::act::clock;
 use crate::act::engine::CallEnd;
+use crate::api::control::{GroupWant, Refusal, Request, Tell, Verb, WhatIf};
 use crate::decide::event::{RequestId, Verb as OfMirror};
 use crate::decide::group::{self, Act, GroupVerb, Part};
 use crate::decide::node::{self, Event, PlanStep, Refused};
@@ -14,14 +14,21 @@ use crate::decide::step::Waiting;
 use crate::status::words::age;
 use lockstep_engine::admin;
 use lockstep_engine::units::Span;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use tokio::sync::mpsc;
 
 /// Requests that may wait for the node at once.
 const REQUESTS_MAX: usize = 64;
 /// A watcher of the cluster, in the place of an engine's.
 const CLUSTER: usize = usize::MAX;
-/// Most events of one answer.
-const EVENTS_MAX: usize = 1_000;
+
+/// Who asked, and how.
+struct Asker {
+    id: RequestId,
+    to: mpsc::Sender<Tell>,
+    dry_run: bool,
+}
 
 /// Sends a line to an operator who may have gone away or stopped reading: then nobody needs it.
 fn tell(to: &mpsc::Sender<Tell>, line: Tell) {
@@ -36,8 +43,9 @@ fn refuse(to: &mpsc::Sender<Tell>, code: &str, message: String) {
 
 impl Daemon {
     /// Takes up a request.
-    pub(super) fn request(&mut self, request: operators::Request) {
+    pub(super) fn request(&mut self, request: Request) {
         let (ask, to) = (request.ask, request.tell);
+        let asker = |to| Asker { id: RequestId(request.id), to, dry_run: ask.dry_run };
         match ask.verb {
             Verb::Cluster => {
                 let report = Box::new(self.cluster_report());
@@ -47,19 +55,14 @@ impl Daemon {
                 tell(&to, Tell::Cluster(Box::new(self.cluster_report())));
                 return self.watchers.push((to, CLUSTER));
             }
-            Verb::Events { after, most } => {
-                let events = self.diary.after(after, most.min(EVENTS_MAX));
-                return tell(&to, Tell::Events(events));
-            }
             Verb::WhatIf { node } => return tell(&to, Tell::WhatIf(self.what_if(node))),
-            Verb::Service(verb) => return self.want(node::Verb::Cluster(verb), to, ask.dry_run),
-            Verb::Group { name, want } => return self.group_verb(&name, want, to, ask.dry_run),
+            Verb::Service(verb) => return self.want(node::Verb::Cluster(verb), asker(to)),
+            Verb::Group { name, want } => return self.group_verb(&name, want, asker(to)),
             Verb::Monitor { name, want } => {
                 let place = self.view.monitors.iter().position(|one| one.settings.name == name);
                 return match place {
                     Some(place) => {
-                        let verb = node::Verb::Monitor(MonitorIndex(place), want);
-                        self.want(verb, to, ask.dry_run);
+                        self.want(node::Verb::Monitor(MonitorIndex(place), want), asker(to));
                     }
                     None => refuse(&to, "no-monitor", self.unknown("monitor", &name)),
                 };
@@ -70,7 +73,7 @@ impl Daemon {
             Ok(place) => place,
             Err(message) => return refuse(&to, "no-volume", message),
         };
-        self.volume_verb(place, ask.verb, to, ask.dry_run);
+        self.volume_verb(place, ask.verb, asker(to));
     }
 
     fn place_of(&self, volume: Option<&str>) -> Result<usize, String> {
@@ -82,7 +85,7 @@ impl Daemon {
             None if self.view.engines.len() == 1 => Ok(0),
             None => {
                 let names: Vec<&str> = names().collect();
-                Err(format!("there are several volumes: name one of {}", names.join(", ")))
+                Err(format!("request: there are several volumes; name one of {}", names.join(", ")))
             }
         }
     }
@@ -96,27 +99,28 @@ impl Daemon {
         format!("{kind} {name}: there is none of that name; known are: {}", known.join(", "))
     }
 
-    fn volume_verb(&mut self, place: usize, verb: Verb, to: mpsc::Sender<Tell>, dry_run: bool) {
+    fn volume_verb(&mut self, place: usize, verb: Verb, asker: Asker) {
         let group = self.slots[place].group;
+        let to = &asker.to;
         let decision = match verb {
             Verb::Status => {
                 return match self.report(place) {
-                    Some(report) => tell(&to, Tell::Status(Box::new(report))),
-                    None => refuse(&to, "no-volume", "the volume is in no group".to_owned()),
+                    Some(report) => tell(to, Tell::Status(Box::new(report))),
+                    None => refuse(to, "no-volume", "the volume is in no group".to_owned()),
                 };
             }
             Verb::Watch => {
                 if let Some(report) = self.report(place) {
-                    tell(&to, Tell::Status(Box::new(report)));
+                    tell(to, Tell::Status(Box::new(report)));
                 }
-                return self.watchers.push((to, place));
+                return self.watchers.push((asker.to, place));
             }
-            Verb::Stats => return self.call(place, admin::Verb::Stats, to),
+            Verb::Stats => return self.call(place, admin::Verb::Stats, asker),
             Verb::PauseSync { paused } => {
-                return self.direct(place, admin::Verb::PauseSync { paused }, to, dry_run);
+                return self.direct(place, admin::Verb::PauseSync { paused }, asker);
             }
             Verb::Verify { start } => {
-                return self.direct(place, admin::Verb::Verify { start }, to, dry_run);
+                return self.direct(place, admin::Verb::Verify { start }, asker);
             }
             Verb::Create { both_blank } => OfMirror::Create { both_blank },
             Verb::Start { without_peer } => OfMirror::Start { without_peer },
@@ -130,22 +134,22 @@ impl Daemon {
                         "volume {name}: \"{volume}\" was typed instead of its name; nothing was \
                          done"
                     );
-                    return refuse(&to, "name", message);
+                    return refuse(to, "name", message);
                 }
-                if !dry_run {
+                if !asker.dry_run {
                     tracing::warn!(volume, "an operator forces this copy to be the truth");
                 }
                 OfMirror::ForcePromote
             }
-            _ => return refuse(&to, "not-understood", "no verb of a volume".to_owned()),
+            _ => return refuse(to, "not-understood", "no verb of a volume".to_owned()),
         };
-        self.want(node::Verb::Mirror(group, decision), to, dry_run);
+        self.want(node::Verb::Mirror(group, decision), asker);
     }
 
-    fn group_verb(&mut self, name: &str, want: GroupWant, to: mpsc::Sender<Tell>, dry_run: bool) {
+    fn group_verb(&mut self, name: &str, want: GroupWant, asker: Asker) {
         let place = self.view.groups.iter().position(|group| group.settings.name == name);
         let Some(place) = place else {
-            return refuse(&to, "no-group", self.unknown("group", name));
+            return refuse(&asker.to, "no-group", self.unknown("group", name));
         };
         let resources = &self.view.groups[place].settings.resources;
         let resource = |name: &str| {
@@ -168,8 +172,8 @@ impl Daemon {
             }
         };
         match verb {
-            Ok(verb) => self.want(node::Verb::Group(GroupIndex(place), verb), to, dry_run),
-            Err(message) => refuse(&to, "no-resource", message),
+            Ok(verb) => self.want(node::Verb::Group(GroupIndex(place), verb), asker),
+            Err(message) => refuse(&asker.to, "no-resource", message),
         }
     }
 
@@ -177,16 +181,26 @@ impl Daemon {
     /// a line.
     pub(super) fn show_watchers(&mut self) {
         self.watchers.retain(|(to, _)| !to.is_closed());
+        let mut shown: HashMap<usize, Tell> = HashMap::new();
         for (to, place) in &self.watchers {
-            if *place == CLUSTER {
-                tell(to, Tell::Cluster(Box::new(self.cluster_report())));
-            } else if let Some(report) = self.report(*place) {
-                tell(to, Tell::Status(Box::new(report)));
-            }
+            let line = match shown.entry(*place) {
+                Entry::Occupied(line) => line.get().clone(),
+                Entry::Vacant(free) => {
+                    let report = if *place == CLUSTER {
+                        Tell::Cluster(Box::new(self.cluster_report()))
+                    } else if let Some(report) = self.report(*place) {
+                        Tell::Status(Box::new(report))
+                    } else {
+                        continue;
+                    };
+                    free.insert(report).clone()
+                }
+            };
+            tell(to, line);
         }
     }
 
-    fn want(&mut self, verb: node::Verb, to: mpsc::Sender<Tell>, dry_run: bool) {
+    fn want(&mut self, verb: node::Verb, Asker { id, to, dry_run }: Asker) {
         let group = match verb {
             node::Verb::Group(group, _) | node::Verb::Mirror(group, _) => group,
             node::Verb::Cluster(_) | node::Verb::Monitor(..) => GroupIndex(0),
@@ -200,7 +214,7 @@ impl Daemon {
             let refused = plan.refused.or(alive).map(|why| self.explain(&why, group)).or(unheard);
             let steps = plan.steps.iter().filter(|_| refused.is_none());
             let steps = steps.map(|step| self.plan_step(step)).collect();
-            return tell(&to, Tell::Plan { refused: refused.map(|why| why.message), steps });
+            return tell(&to, Tell::Plan { refused, steps });
         }
         if let Some(refusal) = unheard {
             return tell(&to, Tell::Refused(refusal));
@@ -208,11 +222,9 @@ impl Daemon {
         if self.requests.len() >= REQUESTS_MAX {
             return tell(&to, Tell::Refused(self.explain(&Refused::Busy, group)));
         }
-        self.last_request += 1;
-        let request = RequestId(self.last_request);
-        tracing::info!(request = request.0, "an operator asks: {}", self.verb_words(&verb));
-        self.requests.insert(request, (to, group));
-        self.event(Event::Operator { request, verb });
+        tracing::info!(request = id.0, "an operator asks: {}", self.verb_words(&verb));
+        self.requests.insert(id, (to, group));
+        self.event(Event::Operator { request: id, verb });
     }
 
     /// Nothing is handed to a node whose daemon has just gone silent: it may be dead, although its
@@ -248,7 +260,7 @@ impl Daemon {
 
     /// A verb that needs no decision: refused with what stands against it here, else carried out by
     /// the engine.
-    fn direct(&self, place: usize, verb: admin::Verb, to: mpsc::Sender<Tell>, dry_run: bool) {
+    fn direct(&mut self, place: usize, verb: admin::Verb, asker: Asker) {
         let volume = &self.view.engines[place].config.volume.name;
         let slot = &self.slots[place];
         let refused = match (&slot.build, slot.status.as_deref()) {
@@ -256,13 +268,12 @@ impl Daemon {
             _ => Some(self.engine_away(slot.group)),
         };
         match refused {
-            refused if dry_run => {
+            refused if asker.dry_run => {
                 let steps = refused.is_none().then(|| refusal::engine_step(&verb, volume));
-                let (refused, steps) = (refused.map(|why| why.message), steps.into_iter());
-                tell(&to, Tell::Plan { refused, steps: steps.collect() });
+                tell(&asker.to, Tell::Plan { refused, steps: steps.into_iter().collect() });
             }
-            Some(refusal) => tell(&to, Tell::Refused(refusal)),
-            None => self.call(place, verb, to),
+            Some(refusal) => tell(&asker.to, Tell::Refused(refusal)),
+            None => self.call(place, verb, asker),
         }
     }
 
@@ -272,7 +283,7 @@ impl Daemon {
     }
 
     /// A call that needs no decision goes straight to the engine.
-    fn call(&self, place: usize, verb: admin::Verb, to: mpsc::Sender<Tell>) {
+    fn call(&mut self, place: usize, verb: admin::Verb, Asker { to, .. }: Asker) {
         let slot = &self.slots[place];
         let gone = self.engine_away(slot.group);
         if slot.build.is_none() {

@@ -4,7 +4,6 @@ use super::effects::Effects;
 use super::engines::{self, Slot};
 use super::heartbeats::Late;
 use super::lease::{self, LeaseKeeper};
-use super::operators::ListenError;
 use super::{Daemon, End, Store};
 use crate::act::arbiter::Arbiter;
 use crate::act::arbiter::directory::{Directory, Place};
@@ -17,6 +16,7 @@ use crate::act::events::Diary;
 use crate::act::heartbeat::{Exchange, Opening, Pair, PathAddress, Paths};
 use crate::act::host::{self, HostError};
 use crate::act::last::{Hand, Mode};
+use crate::api::ListenError;
 use crate::config::cluster::{ArbiterSpec, EtcdSpec, Group, NodeView};
 use crate::decide::node::{self, Memory, Node, PeerState};
 use crate::decide::{self};
@@ -151,7 +151,6 @@ pub(super) fn start(
         diary,
         requests: HashMap::new(),
         watchers: Vec::new(),
-        last_request: 0,
         lost_steps: Vec::new(),
         memory_fails: false,
         view,

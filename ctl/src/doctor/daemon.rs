@@ -1,9 +1,9 @@
 //! The daemon and its engines, if they run: what they know better than any look from outside.
 
 use super::{Around, Checks};
+use crate::api::control::{Tell, Verb};
 use crate::cli::client;
 use crate::config::cluster::NodeView;
-use crate::daemon::control::{Tell, Verb};
 use crate::status::cluster::ClusterReport;
 use std::time::Duration;
 

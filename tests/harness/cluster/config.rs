@@ -9,6 +9,11 @@ use lockstep_engine::units::Span;
 use std::fmt::Write;
 use std::path::Path;
 
+/// Token of the API over TCP.
+pub const TOKEN: &str = "746f6b656e206f6620746865207465737473206f66206c6f636b737465702e2e";
+/// Where node a serves the API over TCP, in its own namespace.
+pub const API: &str = "127.0.0.1:7791";
+
 /// Where the store of the record listens, when it is etcd.
 pub(super) const ETCD: &str = "http://10.77.2.1:2379";
 
@@ -38,12 +43,15 @@ pub(super) fn text(setup: &Setup, root: &Path, bins: &Bins) -> String {
          address = {{ a = \"10.77.1.1\", b = \"10.77.1.2\" }}\n\
          [[interconnects]]\nname = \"beat\"\npriority = 2\n\
          address = {{ a = \"10.77.2.1\", b = \"10.77.2.2\" }}\n\
+         [api]\nlisten = {{ a = \"{API}\", b = \"127.0.0.1:7792\" }}\n\
+         token_file = \"{token}\"\n\
          [arbiter]\n{arbiter}\n\
          [[volumes]]\nid = \"{volume}\"\nname = \"vol\"\nport = 7010\n\
          data = {data}\ncluster_partition = {metadata}\nunix = {unix}\n\
          intent_idle = \"1 s\"\nintent_regions = 64\nconnections = 8\nlock_memory = false\n\
          [[groups]]\nid = \"{group}\"\nname = \"{GROUP}\"\n",
         key = key.display(),
+        token = root.join("token").display(),
         run = both("run"),
         state = both("state"),
         engine = bins.engine.display(),

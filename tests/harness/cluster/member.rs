@@ -5,8 +5,8 @@ use crate::bins::Bins;
 use crate::pair::{Answer, Process, ip, signal};
 use lockstep_ctl::act::events::Entry;
 use lockstep_ctl::act::host;
+use lockstep_ctl::api::control::{Tell, Verb};
 use lockstep_ctl::cli::client;
-use lockstep_ctl::daemon::control::{Tell, Verb};
 use lockstep_ctl::status::Report;
 use lockstep_ctl::status::cluster::{ClusterReport, ResourceReport};
 use lockstep_engine::units::NodeId;
@@ -54,7 +54,8 @@ impl Member {
         self.dir().join("data")
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Socket of its daemon's API.
+    pub fn socket(&self) -> PathBuf {
         self.dir().join("run/daemon.sock")
     }
 
@@ -63,7 +64,7 @@ impl Member {
     }
 
     /// A program in this node's network namespace, in the same control groups as the test.
-    fn inside(&self, program: &Path) -> Command {
+    pub fn inside(&self, program: &Path) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.space)).arg(program);
         command

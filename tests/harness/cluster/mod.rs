@@ -6,6 +6,7 @@
 mod config;
 mod member;
 
+pub use config::{API, TOKEN};
 pub use member::{Member, resource};
 
 use crate::bins;
@@ -118,6 +119,8 @@ impl Cluster {
         fs::create_dir(at("arbiter")).expect("a directory for the record");
         fs::write(at("key"), "6b6579206f6620746865207465737473206f66206c6f636b737465702e2e2e2e\n")
             .expect("a key file");
+        fs::write(at("token"), config::TOKEN).expect("a token file");
+        fs::set_permissions(at("token"), fs::Permissions::from_mode(0o600)).expect("a mode");
         fs::write(at("service.sh"), include_str!("service.sh")).expect("a program");
         fs::set_permissions(at("service.sh"), fs::Permissions::from_mode(0o755)).expect("a mode");
         let text = config::text(setup, root.path(), &bins);

@@ -6,8 +6,8 @@ mod groups;
 
 use super::changes::Effect;
 use super::{
-    ApiSpec, ArbiterSpec, Cluster, EtcdSpec, Host, Interconnect, Local, Paths, Volume, show_rate,
-    show_span,
+    ApiSpec, ApiTls, ArbiterSpec, Cluster, EtcdSpec, Host, Interconnect, Local, Paths, Volume,
+    show_rate, show_span,
 };
 use lockstep_engine::config::{ClientsConfig, LimitsConfig, SyncConfig};
 use lockstep_engine::limits::Times;
@@ -153,10 +153,15 @@ fn whole(root: &mut Facts<'_>, local: &Local) {
         groups::monitor(root, local, monitor);
     }
     // The peer's address is a fact of the peer.
-    if let Some(ApiSpec { listen, peer: _, token_file }) = api {
+    if let Some(ApiSpec { listen, peer: _, token_file, tls }) = api {
         let mut at = root.below(&["api"], Effect::Live);
         at.put("listen", listen);
-        at.path("token_file", token_file);
+        at.maybe_path("token_file", token_file.as_deref());
+        if let Some(ApiTls { cert_file, key_file, client_ca_file }) = tls {
+            at.path("cert_file", cert_file);
+            at.path("key_file", key_file);
+            at.maybe_path("client_ca_file", client_ca_file.as_deref());
+        }
     }
     root.below(&["events"], Effect::Live).put("keep", events_kept);
     root.below(&["lab"], Effect::ClusterStopped).maybe("boot_id", lab_boot_id.as_ref());

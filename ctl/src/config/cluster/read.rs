@@ -9,8 +9,8 @@ mod volumes;
 
 use super::section::{Notes, Section};
 use super::{
-    ApiSpec, ArbiterSpec, EngineProcess, EtcdSpec, Heartbeat, Host, Interconnect, Local, Paths,
-    Wrong,
+    ApiSpec, ApiTls, ArbiterSpec, EngineProcess, EtcdSpec, Heartbeat, Host, Interconnect, Local,
+    Paths, Wrong,
 };
 use crate::config::Named;
 use lockstep_engine::limits::Times;
@@ -300,20 +300,48 @@ fn api(root: &Section<'_>) -> Option<ApiSpec> {
     let table = root.section("api");
     let there = table.is_there();
     let listen = table.own("listen");
-    let token = table.own("token_file");
-    let (listen, token) = if there {
-        let example = "listen = { a = \"10.0.1.10:7791\", b = \"10.0.2.10:7791\" }";
-        (listen.need(example), token.need("token_file = \"/etc/lockstep/api.token\""))
-    } else {
-        (listen, token)
-    };
-    let (listen, token_file) = (listen.socket(), token.path());
+    let example = "listen = { a = \"10.0.1.10:7791\", b = \"10.0.2.10:7791\" }";
+    let listen = if there { listen.need(example) } else { listen }.socket();
+    let token_file = table.own("token_file").path();
+    let cert_file = table.own("cert_file").path();
+    let key_file = table.own("key_file").path();
+    let client_ca_file = table.own("client_ca_file").path();
+    if there {
+        api_security(&table, listen);
+    }
     table.done();
     let stand_in = SocketAddr::new(NO_ADDRESS, 0);
+    let tls = cert_file.map(|cert_file| ApiTls {
+        cert_file,
+        key_file: key_file.unwrap_or_default(),
+        client_ca_file,
+    });
     // The peer's address is that of the other reading; `view` puts it in.
-    there.then(|| ApiSpec {
-        listen: listen.unwrap_or(stand_in),
-        peer: stand_in,
-        token_file: token_file.unwrap_or_default(),
-    })
+    let listen = listen.unwrap_or(stand_in);
+    there.then_some(ApiSpec { listen, peer: stand_in, token_file, tls })
+}
+
+/// Nobody controls a node without saying who it is, and no secret travels in the clear.
+fn api_security(table: &Section<'_>, listen: Option<SocketAddr>) {
+    let needs = |key: &str, other, example| {
+        table.notes.at_key(&table.key(key), Wrong::Needs { other, example });
+    };
+    let certificate = "cert_file = \"/etc/lockstep/api.pem\"";
+    if !table.has("token_file") && !table.has("client_ca_file") {
+        let other = "token_file or client_ca_file";
+        needs("listen", other, "token_file = \"/etc/lockstep/api.token\"");
+    }
+    if table.has("cert_file") && !table.has("key_file") {
+        needs("cert_file", "key_file", "key_file = \"/etc/lockstep/api.key\"");
+    }
+    if table.has("key_file") && !table.has("cert_file") {
+        needs("key_file", "cert_file", certificate);
+    }
+    if table.has("client_ca_file") && !table.has("cert_file") {
+        needs("client_ca_file", "cert_file", certificate);
+    }
+    let outside = listen.is_some_and(|listen| !listen.ip().is_loopback());
+    if outside && !table.has("cert_file") {
+        needs("listen", "cert_file, since others can listen in", certificate);
+    }
 }

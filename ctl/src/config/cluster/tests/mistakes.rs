@@ -59,6 +59,21 @@ const CASES: &[(&str, &str, &str)] = &[
     ("[arbiter]", "[heartbeat]\ntimeout = \"4 s\"\n[arbiter]", "lease + fence (5 s) must be at"),
     ("[arbiter]", "[heartbeat]\ninterval = \"2 s\"\n[arbiter]", "4 × heartbeat.interval (8 s)"),
     ("[arbiter]", "[times]\nping = \"1 s\"\n[arbiter]", "4 × ping (4 s)"),
+    // Control over TCP.
+    ("[arbiter]", "[api]\n[arbiter]", "api.listen: is missing"),
+    ("[arbiter]", "[api]\nlisten = \"127.0.0.1:7\"\n[arbiter]", "token_file or client_ca_file"),
+    ("[arbiter]", "[api]\nlisten = \"10.0.1.10:7\"\ntoken_file = \"/t\"\n[arbiter]", "cert_file"),
+    (
+        "[arbiter]",
+        "[api]\nlisten = \"[::1]:7\"\ncert_file = \"/c\"\n[arbiter]",
+        "without `key_file",
+    ),
+    (
+        "[arbiter]",
+        "[api]\nlisten = \"[::1]:7\"\nkey_file = \"/c\"\n[arbiter]",
+        "without `cert_file",
+    ),
+    ("[arbiter]", "[api]\nlisten = \"[::1]:7\"\nclient_ca_file = \"/c\"\n[arbiter]", "`cert_file`"),
     // Words of another package.
     ("type = \"fs\"", "type = \"aws_vip\"\neni = 1", "\"aws_vip\" needs the package with AWS"),
     ("type = \"ping\"", "type = \"aws_az\"", "\"aws_az\" needs the package with AWS"),

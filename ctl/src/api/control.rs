@@ -1,6 +1,7 @@
-//! The small language of operators: JSON lines over the daemon's unix socket, versioned.
-//! The daemon answers one `Ask` with any number of `Progress` lines and one last line;
-//! only `Watch` never ends by itself. Types only.
+//! What the HTTP side asks of the daemon's loop, and what the loop tells back. Types only; the
+//! bytes that travel are those of `answer` and of the reports.
+//! Always: the loop answers one `Request` with any number of `Progress` and one last `Tell`; only
+//! `Watch` and `WatchCluster` never end by themselves.
 
 use crate::act::events::Entry;
 use crate::decide::node::{ClusterVerb, MonitorVerb};
@@ -8,35 +9,36 @@ use crate::status::Report;
 use crate::status::cluster::ClusterReport;
 use lockstep_engine::units::NodeId;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
-/// Version of this language.
-pub const VERSION: u32 = 1;
-/// Longest line that either side accepts.
-pub const LINE_BYTES_MAX: usize = 256 << 10;
+/// One request, and where its answers go.
+#[derive(Debug)]
+pub struct Request {
+    /// Number of it, unique in the life of this daemon and after it.
+    pub id: u64,
+    /// What is wanted.
+    pub ask: Ask,
+    /// Where the answers go; closed when nobody waits for them any more.
+    pub tell: mpsc::Sender<Tell>,
+}
 
-/// One line to the daemon.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What is asked of the loop.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ask {
-    /// Language version.
-    pub v: u32,
     /// The volume that is meant, where the verb is about one; may be left out when there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<String>,
     /// Say what would be done instead of doing it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
     /// What is wanted.
     pub verb: Verb,
 }
 
 /// What an operator may want.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verb {
     /// Everything that is known.
     Status,
-    /// A `Status` line at every heartbeat interval until the operator goes away.
+    /// A `Status` at every heartbeat interval until the operator goes away.
     Watch,
     /// Histograms and counters of the engine.
     Stats,
@@ -73,9 +75,9 @@ pub enum Verb {
     },
     /// Everything about the cluster.
     Cluster,
-    /// A `Cluster` line at every heartbeat interval until the operator goes away.
+    /// A `Cluster` at every heartbeat interval until the operator goes away.
     WatchCluster,
-    /// Events of this node.
+    /// Events of this node; the diary is read without the loop.
     Events {
         /// Only those with higher numbers.
         after: u64,
@@ -106,8 +108,7 @@ pub enum Verb {
 }
 
 /// What may be wanted of a group.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum GroupWant {
     /// Bring it up here.
     Start {
@@ -132,9 +133,8 @@ pub enum GroupWant {
     },
 }
 
-/// One line from the daemon.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// What the loop tells.
+#[derive(Clone, PartialEq, Debug)]
 pub enum Tell {
     /// The request waits for this.
     Progress {
@@ -143,26 +143,26 @@ pub enum Tell {
         /// For people.
         message: String,
     },
-    /// Last line: done.
+    /// Last: done.
     Done,
-    /// Last line of `Status`, each line of `Watch`.
+    /// Last of `Status`, each of `Watch`.
     Status(Box<Report>),
-    /// Last line of `Stats`.
+    /// Last of `Stats`.
     Stats(serde_json::Value),
-    /// Last line of `Cluster`, each line of `WatchCluster`.
+    /// Last of `Cluster`, each of `WatchCluster`.
     Cluster(Box<ClusterReport>),
-    /// Last line of `Events`.
+    /// Last of `Events`.
     Events(Vec<Entry>),
-    /// Last line of a dry run: steps in order, or why it would be refused.
+    /// Last of a dry run: steps in order, or why it would be refused.
     Plan {
         /// It would be refused at once, because of this.
-        refused: Option<String>,
+        refused: Option<Refusal>,
         /// For people, in order.
         steps: Vec<String>,
     },
-    /// Last line of `WhatIf`.
+    /// Last of `WhatIf`.
     WhatIf(Vec<WhatIf>),
-    /// Last line: not done.
+    /// Last: not done.
     Refused(Refusal),
 }
 
