@@ -7,6 +7,7 @@ pub mod control;
 mod effects;
 mod engines;
 mod heartbeats;
+mod keepers;
 mod lease;
 mod legacy;
 mod notes;
@@ -37,6 +38,7 @@ use crate::decide::settings::{GroupIndex, MonitorIndex};
 use control::Tell;
 use effects::Effects;
 use engines::Slot;
+use keepers::Keepers;
 use lockstep_engine::units::{BootId, Span, Tick};
 use operators::Operators;
 use sd_notify::NotifyState;
@@ -64,6 +66,7 @@ enum End {
     Resource { group: GroupIndex, id: StepId, outcome: Outcome },
     Probed { monitor: MonitorIndex, id: StepId, found: Found },
     Scripted { monitor: MonitorIndex, id: StepId },
+    Kept { group: GroupIndex, event: crate::decide::event::Event },
     HostFailed { cause: String },
 }
 
@@ -80,6 +83,7 @@ pub struct Daemon {
     view: NodeView,
     node: Node,
     slots: Vec<Slot>,
+    keepers: Keepers,
     stores: Vec<Store>,
     leases: lease::LeaseKeeper,
     exchange: Exchange,
@@ -99,6 +103,8 @@ pub struct Daemon {
     last_request: u64,
     /// Engines whose steps could not be handed over; the node is told on the next turn.
     lost_steps: Vec<usize>,
+    /// Groups whose keepers' steps could not be handed over.
+    lost_keepers: Vec<GroupIndex>,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT. `digest` is of the configuration that both nodes must
@@ -169,6 +175,9 @@ impl Daemon {
             for place in std::mem::take(&mut self.lost_steps) {
                 self.engine_gone(place);
             }
+            for group in std::mem::take(&mut self.lost_keepers) {
+                self.keeper_hangs(group);
+            }
             self.tell_stores();
         }
     }
@@ -185,6 +194,7 @@ impl Daemon {
             End::Resource { group, id, outcome } => Event::Resource { group, id, outcome },
             End::Probed { monitor, id, found } => Event::Probed { monitor, id, found },
             End::Scripted { monitor, id } => Event::Scripted { monitor, id },
+            End::Kept { group, event } => return self.kept(group, event),
             End::HostFailed { cause } => Event::HostFailed { cause },
         };
         self.event(event);

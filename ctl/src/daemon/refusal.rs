@@ -22,6 +22,7 @@ pub fn code(refused: &Refused) -> &str {
         Refused::NotInSync => "not-in-sync",
         Refused::NotPrimary => "not-primary",
         Refused::AlreadyPrimary => "already-primary",
+        Refused::OtherVolumes => "other-volumes",
         Refused::Lost => "lost",
         Refused::ArbiterAway => "arbiter-away",
         Refused::ArbiterRolledBack => "arbiter-rolled-back",
@@ -38,7 +39,7 @@ pub struct Known<'a> {
     pub group: &'a str,
     /// Names of its resources.
     pub resources: &'a [&'a str],
-    /// Name of the volume.
+    /// Names of its volumes; empty when it has none.
     pub volume: &'a str,
     /// This node.
     pub node: NodeId,
@@ -168,6 +169,11 @@ fn of_group(why: &group::Refused, known: &Known<'_>) -> Refusal {
 fn of_arbitration(refused: &Refused, known: &Known<'_>) -> Refusal {
     let (node, peer) = (known.node, known.node.peer());
     let because = match refused {
+        Refused::NoRecord if known.volume.is_empty() => format!(
+            "no record exists yet; it is made when both nodes have met, or by `lockstep group \
+             start {} --without-peer`",
+            known.group
+        ),
         Refused::NoRecord => {
             "no record exists yet; run `lockstep mirror create` on one node".to_owned()
         }
@@ -201,6 +207,9 @@ fn of_arbitration(refused: &Refused, known: &Known<'_>) -> Refusal {
             format!("node {node} is not primary; run this on the primary node")
         }
         Refused::AlreadyPrimary => format!("node {node} is primary already; nothing to do"),
+        Refused::OtherVolumes => "its record has other volumes than cluster.toml; give it those, \
+             or make a group of its own for a new volume"
+            .to_owned(),
         Refused::Lost => format!(
             "node {peer} changed the record first and has won; this node follows it, run \
              `lockstep mirror status`"
@@ -215,10 +224,11 @@ fn of_arbitration(refused: &Refused, known: &Known<'_>) -> Refusal {
             "another request is under way; wait for it (`lockstep mirror status`)".to_owned()
         }
     };
-    Refusal {
-        code: code(refused).to_owned(),
-        message: format!("volume {}: {because}", known.volume),
-    }
+    let object = match known.volume {
+        "" => format!("group {}", known.group),
+        volume => format!("volume {volume}"),
+    };
+    Refusal { code: code(refused).to_owned(), message: format!("{object}: {because}") }
 }
 
 /// Stable word and sentence of a wait.

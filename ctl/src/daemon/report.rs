@@ -148,7 +148,7 @@ impl Daemon {
         group: &GroupStatus,
         now: Tick,
     ) -> Option<GroupReport> {
-        let mirrors = self.slots.iter().enumerate().filter(|(_, slot)| slot.group == index);
+        let mirrors = self.slots_of(index);
         let mirror = |(place, _): (usize, &Slot)| {
             let summary = self.summary_of(place, now)?;
             let volume = self.view.engines.get(place)?.config.volume.name.clone();
@@ -212,11 +212,11 @@ impl Daemon {
             if status.group.stopped {
                 alarms.push(format!("group {} was stopped by an operator", group.name));
             }
+            let index = GroupIndex(index);
+            alarms.extend(self.keepers.trouble(index).map(str::to_owned));
             let linked = self
-                .slots
-                .iter()
-                .filter(|slot| slot.group == GroupIndex(index))
-                .all(|slot| slot.status.as_ref().is_some_and(|s| s.link == LinkState::Up));
+                .slots_of(index)
+                .all(|(_, slot)| slot.status.as_ref().is_some_and(|s| s.link == LinkState::Up));
             if !linked && self.peer_heard(clock::now()) {
                 alarms.push(format!("group {}: the mirror link is down", group.name));
             }

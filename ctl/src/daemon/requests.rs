@@ -229,19 +229,23 @@ impl Daemon {
         let found = self.view.groups.get(group.0);
         let record = self.node.decider(group).and_then(|decider| decider.view().record);
         let stale = record.filter(|record| !record.is_member(node));
-        let slot = self.slot_of(group);
-        let volume = slot.map(|(place, _)| self.view.engines[place].config.volume.name.as_str());
+        let volumes = self
+            .slots_of(group)
+            .map(|(place, _)| self.view.engines[place].config.volume.name.as_str());
+        let volumes = volumes.collect::<Vec<_>>().join(", ");
+        let troubles = self.slots_of(group).filter_map(|(_, slot)| engine_trouble(slot));
+        let keeper = self.keepers.trouble(group);
         let names = found.map_or(&[][..], |found| &found.settings.resources[..]);
         refusal::explain(
             refused,
             &Known {
                 group: found.map_or("", |found| found.settings.name.as_str()),
-                volume: volume.unwrap_or(""),
+                volume: &volumes,
                 resources: &names.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(),
                 node,
                 stale_since: stale.map(|record| record.since),
                 arbiter: &self.stores.get(group.0).map(|s| s.arbiter.health()).unwrap_or_default(),
-                engine_trouble: slot.and_then(|(_, slot)| engine_trouble(slot)),
+                engine_trouble: troubles.chain(keeper).next(),
                 wall_ms: clock::wall_ms(),
             },
         )

@@ -6,8 +6,7 @@ use crate::decide::arbitration::ArbiterView;
 use crate::decide::group::{Around, Part};
 use crate::decide::settings::GroupIndex;
 use crate::decide::step;
-use crate::decide::transition::{self, Author, Copy, Inputs};
-use lockstep_engine::units::{Generation, NodeId, Nonce, Role, Span, Status, Tick};
+use lockstep_engine::units::{NodeId, Span, Tick};
 use serde::Serialize;
 use std::fmt;
 
@@ -168,7 +167,7 @@ impl Node {
             against.push(Sentence::SurvivorBarred);
         }
         match survivor == self.node {
-            true => against.extend(part.against_own_copy(self)),
+            true => against.extend(part.against_own_copy()),
             false if !around.both => {
                 let dirty = part.statuses().map(|status| status.dirty_blocks * 4096).sum();
                 against.push(Sentence::NotMember { dirty_bytes: dirty });
@@ -185,32 +184,12 @@ fn held_for(span: Span) -> Sentence {
 
 impl Part_ {
     /// What the table of transitions says against a takeover with the copies here.
-    fn against_own_copy(&self, node: &Node) -> Option<Sentence> {
+    fn against_own_copy(&self) -> Option<Sentence> {
         if !self.is_complete() {
             return Some(Sentence::EngineAway);
         }
-        let record = self.decider.view().record?;
-        let copy = |status: &Status| Copy {
-            volume: status.volume,
-            disk: status.disk,
-            generation: status.generation,
-            fresh: Generation(u128::MAX),
-            mark: status.mark,
-            peer_disk: None,
-            connected: false,
-            differs: status.reconcile_pending,
-            quiet: status.role == Role::Secondary,
-            need: status.need,
-        };
-        let inputs = Inputs {
-            copies: self.statuses().map(copy).collect(),
-            evidence: true,
-            lease_over: true,
-            ..Inputs::default()
-        };
-        let author = Author { node: node.node, boot: node.boot, nonce: Nonce(1), since: 0 };
-        match transition::takeover(&record, author, &inputs) {
-            Ok(_) => None,
+        match self.decider.may_take_over() {
+            Ok(()) | Err(step::Refused::NoRecord) => None,
             Err(step::Refused::NotMember { .. }) => {
                 let dirty = self.statuses().map(|status| status.dirty_blocks * 4096).sum();
                 Some(Sentence::NotMember { dirty_bytes: dirty })

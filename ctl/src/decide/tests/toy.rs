@@ -192,7 +192,7 @@ impl World {
             node,
             cluster: CLUSTER,
             group: GROUP,
-            volume: VOLUME,
+            volumes: vec![VOLUME],
             boot: self.node(node).engine.boot,
             times: TIMES,
             entropy,
@@ -222,7 +222,7 @@ impl World {
         this.engine.pong_sent = None;
         this.engine.peer_heard = None;
         this.last_sent = None;
-        this.inbox.push_back(Event::EngineGone);
+        this.inbox.push_back(Event::EngineGone { volume: VOLUME });
     }
 
     pub fn engine_starts(&mut self, node: NodeId) {
@@ -380,7 +380,7 @@ impl World {
             moved = true;
             self.steps += 1;
             match step {
-                Step::Engine { id, command } => self.command(node, id, command),
+                Step::Engine { id, command, .. } => self.command(node, id, command),
                 Step::Read { id } => {
                     let daemon = self.node(node).daemon;
                     self.requests.push(Request { node, daemon, id, expected: None, next: None });

@@ -26,7 +26,7 @@ fn node(groups: u64) -> Node {
             node: A,
             cluster: CLUSTER,
             group: settings.id,
-            volume,
+            volumes: vec![volume],
             boot: BootId(11),
             times: Times::DEFAULT,
             entropy: [u8::try_from(index).unwrap(); 32],

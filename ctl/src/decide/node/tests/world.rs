@@ -259,7 +259,7 @@ impl World {
             node,
             cluster: CLUSTER,
             group: GROUP,
-            volume: VOLUME,
+            volumes: vec![VOLUME],
             boot,
             times: TIMES,
             entropy,
@@ -308,7 +308,8 @@ impl World {
         this.engine.pong_sent = None;
         this.engine.peer_heard = None;
         this.last_sent = None;
-        let event = Event::Arbitration { group: G, event: event::Event::EngineGone };
+        let event = event::Event::EngineGone { volume: VOLUME };
+        let event = Event::Arbitration { group: G, event };
         this.inbox.push_back(event);
     }
 
@@ -485,7 +486,7 @@ impl World {
     fn arbitration(&mut self, node: NodeId, step: step::Step) {
         let daemon = self.host(node).daemon;
         match step {
-            step::Step::Engine { id, command } => self.command(node, id, command),
+            step::Step::Engine { id, command, .. } => self.command(node, id, command),
             step::Step::Read { id } => {
                 let request = Request { node, daemon, id, expected: None, next: None };
                 self.requests.push(request);
