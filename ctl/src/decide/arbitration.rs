@@ -307,8 +307,10 @@ impl Decider {
     /// What the transitions need to know of this node's copies: of those whose engines are there.
     fn inputs(&mut self) -> Inputs {
         let mut copies = Vec::new();
-        for status in self.engines.statuses() {
-            copies.push(Copy::of(status, Generation(self.ids.draw())));
+        for engine in self.engines.iter() {
+            let Some(status) = &engine.status else { continue };
+            let copy = Copy::of(status, Generation(self.ids.draw()));
+            copies.push(Copy { quiet: engine.is_at_rest(), ..copy });
         }
         Inputs { copies, ..Inputs::default() }
     }

@@ -62,9 +62,14 @@ impl Engines {
         !self.any(|_| true)
     }
 
-    /// Whether every engine is there and answers no client.
+    /// Whether every engine is there, answers no client, and was not told to.
     pub fn are_quiet(&self) -> bool {
-        self.all(|status| status.role == Role::Secondary)
+        self.0.iter().all(EngineSide::is_at_rest)
+    }
+
+    /// The same of those that are there.
+    pub fn rest(&self) -> bool {
+        self.0.iter().all(|engine| engine.status.is_none() || engine.is_at_rest())
     }
 
     /// Whether every engine is there and serves.

@@ -29,7 +29,7 @@ impl Decider {
                 }
                 self.demote(now)
             }
-            Phase::Demote => self.demoting(),
+            Phase::Demote => self.demoting(now),
             Phase::Demoted => {
                 if self.open.is_some() {
                     return false; // A shrink that became necessary in between.
@@ -72,7 +72,7 @@ impl Decider {
                 }
                 self.demote(now)
             }
-            Phase::Demote => self.demoting(),
+            Phase::Demote => self.demoting(now),
             Phase::Demoted => {
                 if self.open.is_some() {
                     return false;
@@ -120,10 +120,17 @@ impl Decider {
     }
 
     /// Ends when all engines are secondary; a refusal ends the request.
-    fn demoting(&mut self) -> bool {
+    fn demoting(&mut self, now: Tick) -> bool {
         self.wait(Waiting::Engine);
-        let under_way = self.engines.calling(|p| *p == Purpose::Demote);
-        if self.engines.are_quiet() && !under_way { self.enter(Phase::Demoted) } else { false }
+        if self.engines.calling(|p| *p == Purpose::Demote) {
+            return false;
+        }
+        if self.engines.are_quiet() {
+            return self.enter(Phase::Demoted);
+        }
+        // One that was being promoted when the others were told.
+        self.command_serving(Purpose::Demote, &EngineCommand::Demote, now);
+        false
     }
 
     /// Needs no arbiter: the peer takes over with what it reads.
@@ -211,7 +218,7 @@ impl Decider {
         if self.engines.calling(under_way) {
             return false;
         }
-        if self.engines.statuses().all(|status| status.role == Role::Secondary) {
+        if self.engines.rest() {
             return self.enter(Phase::Demoted);
         }
         if self.op.is_some_and(|op| op.fence) {

@@ -199,8 +199,7 @@ impl Decider {
         }
     }
 
-    /// An engine refused to serve: whoever asked is told, and a move to this node is undone. What
-    /// serves already goes to rest first: then the group is released.
+    /// An engine refused to serve: whoever asked is told, and a move to this node is undone.
     pub(super) fn promote_refused(&mut self, word: String, now: Tick) {
         let moved = self.claim.is_some_and(|claim| claim.moved);
         if self.op.is_some_and(|op| op.phase == Phase::Promote) {
@@ -217,8 +216,12 @@ impl Decider {
         let heard = self.peer.heard.after(self.times().heartbeat_timeout) > now;
         let alive = self.engines.are_connected() || heard;
         if !self.engines.are_quiet() {
-            self.op = Some(Op::own(Verb::Release, now));
-            while self.op_turn(now) {}
+            // What serves already, or will, goes to rest first; then the same follows.
+            let phase = Phase::Demote;
+            self.op = Some(match alive {
+                true => Op { phase, ..Op::own(Verb::Move, now) },
+                false => Op { phase, ..Op::own(Verb::Release, now) },
+            });
             return;
         }
         let inputs = Inputs { was_in_sync: true, ..self.inputs() };

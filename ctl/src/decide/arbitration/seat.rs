@@ -40,10 +40,9 @@ impl Decider {
         let entry = base.as_ref().and_then(|base| base.for_volume(seat));
         let silent_at = self.peer.heard.after(times.heartbeat_timeout);
         let heard = self.peer.beat.is_some() && now < silent_at;
-        let lease = self.heartbeat_lease();
-        let answers = heard && now < lease;
-        self.answered_since = answers.then(|| self.answered_since.unwrap_or(now));
         let shrink_at = self.shrink_at();
+        let answers = heard && now < shrink_at;
+        self.answered_since = answers.then(|| self.answered_since.unwrap_or(now));
         let grow_at = self.answered_since.map(|since| since.after(times.heartbeat_timeout));
         let given_up = |beat: &PeerBeat| {
             beat.released.is_some() && beat.released == entry.map(|entry| entry.version)
@@ -75,7 +74,7 @@ impl Decider {
             (true, _, true) if grow_at.is_some_and(|at| now >= at) => Some(Need::Grow),
             _ => None,
         };
-        for at in [Some(silent_at), Some(lease), Some(shrink_at), grow_at].into_iter().flatten() {
+        for at in [Some(silent_at), Some(shrink_at), grow_at].into_iter().flatten() {
             if at > now {
                 self.wake_at(at);
             }

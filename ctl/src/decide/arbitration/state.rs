@@ -98,6 +98,11 @@ impl EngineSide {
         self.status.as_ref().is_some_and(|status| status.role == Role::Secondary)
     }
 
+    /// Whether it is there, answers no client, and no promotion is on its way to it.
+    pub fn is_at_rest(&self) -> bool {
+        self.is_quiet() && !self.calling(|purpose| matches!(purpose, Purpose::Promote(_)))
+    }
+
     /// Last accepted record, also of an engine that is away.
     pub fn last_record(&self) -> Option<&VolumeRecord> {
         match &self.status {

@@ -5,5 +5,6 @@ mod dry;
 mod lease;
 mod monitors;
 mod several;
+mod shapes;
 mod stories;
 mod world;
