@@ -1,5 +1,5 @@
 //! Two real nodes that run from one `cluster.toml`, each in a network namespace of its own, with a
-//! group of a mirror, an address and two programs. It decides nothing; it only starts, kills,
+//! group of mirrors, an address and two programs. It decides nothing; it only starts, kills,
 //! unplugs and asks. Needs root.
 //! Always: when a `Cluster` is dropped, each process that it started is gone, found by its own id.
 
@@ -49,11 +49,13 @@ pub struct Setup {
     pub times: Times,
     /// The record lies in etcd, not in a directory.
     pub etcd: bool,
+    /// Mirrored volumes of the group.
+    pub volumes: usize,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { times: Times::DEFAULT, etcd: false }
+        Setup { times: Times::DEFAULT, etcd: false, volumes: 1 }
     }
 }
 
@@ -64,12 +66,23 @@ impl Setup {
     }
 }
 
+/// Name of the volume of that number.
+pub fn volume_name(n: usize) -> String {
+    file_of("vol", n)
+}
+
+/// What belongs to the volume of that number: the first has the plain name.
+pub fn file_of(name: &str, n: usize) -> String {
+    if n == 0 { name.to_owned() } else { format!("{name}{}", n + 1) }
+}
+
 /// Both nodes.
 pub struct Cluster {
     /// Node a, then node b.
     pub nodes: [Member; 2],
     spaces: Spaces,
     etcd: Option<Process>,
+    volumes: usize,
     root: TempDir,
 }
 
@@ -135,6 +148,7 @@ impl Cluster {
                 root: root.path().to_owned(),
                 space,
                 bins: bins.clone(),
+                volumes: setup.volumes,
                 daemon: None,
             };
             for dir in ["run", "state"] {
@@ -142,20 +156,23 @@ impl Cluster {
             }
             symlink(at("arbiter"), member.dir().join("arbiter")).expect("a symbolic link");
             let sizes = [("data", SIZE + DATA_TAIL_BYTES), ("cluster", CLUSTER_BYTES)];
-            for (name, bytes) in sizes {
-                let file = File::create(member.dir().join(name));
-                file.and_then(|file| file.set_len(bytes)).expect("a partition");
+            for (n, engine) in parsed.node(id).engines.iter().enumerate() {
+                for (name, bytes) in sizes {
+                    let file = File::create(member.dir().join(file_of(name, n)));
+                    file.and_then(|file| file.set_len(bytes)).expect("a partition");
+                }
+                let file = member.dir().join("format.toml");
+                fs::write(&file, &engine.text).expect("a file");
+                let mut format = Command::new(&bins.engine);
+                let made = format.args(["format", "--config"]).arg(&file).output();
+                let made = made.expect("the engine's program");
+                assert!(made.status.success(), "{made:?}");
             }
-            let file = member.dir().join("format.toml");
-            fs::write(&file, &parsed.node(id).engines[0].text).expect("a file");
-            let made = Command::new(&bins.engine).args(["format", "--config"]).arg(&file).output();
-            let made = made.expect("the engine's program");
-            assert!(made.status.success(), "{made:?}");
             member
         };
         let nodes = [node(NodeId::A, A), node(NodeId::B, B)];
         let etcd = setup.etcd.then(|| store(&nodes[A].space, root.path()));
-        Cluster { nodes, spaces, etcd, root }
+        Cluster { nodes, spaces, etcd, volumes: setup.volumes, root }
     }
 
     /// From here, daemons and engines that start believe in another boot of their host. Both
@@ -184,12 +201,16 @@ impl Cluster {
                 let fine = tried && report.groups[0].arbiter.trouble.is_none();
                 report.peer.heard && fine && report.interconnects.iter().all(|path| path.up)
             });
-            self.wait_volume(node, "the link", |report| {
-                let up = lockstep_engine::units::LinkState::Up;
-                engine(report).is_some_and(|status| status.link == up)
-            });
+            for n in 0..self.volumes {
+                self.wait_volume(node, n, "the link", |report| {
+                    let up = lockstep_engine::units::LinkState::Up;
+                    engine(report).is_some_and(|status| status.link == up)
+                });
+            }
         }
-        self.nodes[A].must(&["mirror", "create", "--both-blank"]);
+        if self.volumes > 0 {
+            self.nodes[A].must(&["mirror", "create", "--both-blank", "--volume", &volume_name(0)]);
+        }
     }
 
     /// Waits until the group is up on that node, may move, and it is safe to lose a node.
@@ -207,7 +228,14 @@ impl Cluster {
     /// Starts a load on the first `blocks` blocks of the node that serves; a server that answers
     /// nothing for `stall` is given up.
     pub fn load(&self, blocks: usize, stall: Duration) -> Load {
-        let servers = self.nodes.iter().map(|node| Address::Unix(node.clients())).collect();
+        self.load_on(0, blocks, stall)
+    }
+
+    /// The same on the volume of that number.
+    pub fn load_on(&self, volume: usize, blocks: usize, stall: Duration) -> Load {
+        let socket =
+            |node: &Member| Address::Unix(node.dir().join(file_of("clients.sock", volume)));
+        let servers = self.nodes.iter().map(socket).collect();
         Load::patient(servers, blocks, 0x10c_57e9, Some(stall)).expect("a thread")
     }
 
@@ -227,11 +255,12 @@ impl Cluster {
     fn wait_volume(
         &self,
         node: usize,
+        volume: usize,
         what: &str,
         mut seen: impl FnMut(&Report) -> bool,
     ) -> Duration {
         self.wait_for(node, what, |member| {
-            let report = member.volume();
+            let report = member.volume(volume);
             (report.as_ref().is_some_and(&mut seen), report.map(|report| format!("{report:?}")))
         })
     }
@@ -298,10 +327,16 @@ impl Cluster {
     /// Ends the load and judges it: `server` is in sync, no acknowledged write is lost, every
     /// block is right, and both data files are the same.
     pub fn judge(&self, load: Load, server: usize) {
+        self.judge_on(0, load, server);
+    }
+
+    /// The same for the volume of that number.
+    pub fn judge_on(&self, volume: usize, load: Load, server: usize) {
         let wait = |what: &str, seen: pair::Sign| {
-            self.wait_volume(server, what, seen);
+            self.wait_volume(server, volume, what, seen);
         };
-        let data = self.nodes.each_ref().map(|node| node.data());
+        let file = file_of("data", volume);
+        let data = self.nodes.each_ref().map(|node| node.dir().join(&file));
         pair::judge(load, server, &wait, &|| pair::differing(data.clone(), SIZE), &|| self.logs());
     }
 }
