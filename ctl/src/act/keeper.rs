@@ -1,8 +1,8 @@
 //! The file of a keeper (`decide::keeper`): read once, replaced durably before what it holds is
-//! reported. Always: commands are carried out one after the other, and nobody waits for the disk but
-//! who asked; a file that can't be read or makes no sense is no keeper, since attempts and the floor
-//! against a rollback may have been in it. Survives: a disk that refuses or hangs: commands fail or
-//! don't report, and a fence holds all the same.
+//! reported. Always: commands are carried out one after the other, and nobody waits for the disk
+//! but who asked; a file that can't be read or makes no sense is no keeper, since attempts and the
+//! floor against a rollback may have been in it. Survives: a disk that refuses or hangs: commands
+//! fail or don't report, and a fence holds all the same.
 
 use super::file;
 use crate::decide::event::{Event, StepId};

@@ -1,4 +1,5 @@
-//! The keepers of the groups without volumes. Each speaks like an engine, in the events of its group.
+//! The keepers of the groups without volumes. Each speaks like an engine, in the events of its
+//! group.
 
 use super::{Daemon, DaemonError, End};
 use crate::act::host;

@@ -3,8 +3,8 @@
 //! Always: at most one attempt is open, its nonce is on every engine's disk before its request is
 //! sent, and nothing else is decided before it is closed (R4).
 //! Survives: lost, late and repeated replies; restarts of any engine at any point; its own restart,
-//! with what the engines have stored. Every rule is a level, not an edge: after each event the whole
-//! state is looked at again, so no event is waited for that may be lost.
+//! with what the engines have stored. Every rule is a level, not an edge: after each event the
+//! whole state is looked at again, so no event is waited for that may be lost.
 
 mod attempt;
 mod commands;

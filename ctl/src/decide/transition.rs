@@ -215,8 +215,8 @@ pub fn start(record: &Record, author: Author, inputs: &Inputs) -> Result<Record,
 }
 
 /// The owner goes on without the peer: with the volumes whose engines hold every answer for it, or
-/// with all of them while none serves. The other volumes keep the peer. Without one of them it can't
-/// win the group any more (R3).
+/// with all of them while none serves. The other volumes keep the peer. Without one of them it
+/// can't win the group any more (R3).
 pub fn shrink(record: &Record, author: Author, inputs: &Inputs) -> Result<Record, Refused> {
     owned(record, author)?;
     let mut next = successor(record, author);

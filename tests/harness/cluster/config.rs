@@ -1,5 +1,5 @@
-//! The `cluster.toml` of a test cluster: one group with its mirrors, an address and two programs, one
-//! of which a monitor watches.
+//! The `cluster.toml` of a test cluster: one group with its mirrors, an address and two programs,
+//! one of which a monitor watches.
 
 use super::{ADDRESS, GROUP, MONITOR, Setup, volume_name};
 use crate::bins::Bins;

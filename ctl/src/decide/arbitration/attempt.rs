@@ -84,8 +84,8 @@ impl Decider {
         self.open = Some(Open::new(transition, base, wanted));
     }
 
-    /// An attempt of an earlier daemon, or one whose confirmation was lost with an engine. Any engine
-    /// that has stored it makes it open.
+    /// An attempt of an earlier daemon, or one whose confirmation was lost with an engine. Any
+    /// engine that has stored it makes it open.
     pub(super) fn adopt_attempts(&mut self) {
         let known = self.arbiter.known.as_ref().map_or(Version(0), |record| record.version);
         let found = self.engines.statuses().flat_map(|status| status.attempts.iter());

@@ -1,7 +1,7 @@
 //! The engines: their statuses, the commands to them and what comes of them.
-//! Always: at most one command of a kind is under way at an engine; one that does not report in time is asked
-//! for again by the rule that wanted it. What the engine confirms is entered into the last status
-//! at once, so that no rule acts on a status that a reply has overtaken.
+//! Always: at most one command of a kind is under way at an engine; one that does not report in
+//! time is asked for again by the rule that wanted it. What the engine confirms is entered into the
+//! last status at once, so that no rule acts on a status that a reply has overtaken.
 
 use super::attempt::Open;
 use super::state::{Call, EngineSide, Phase, Purpose, serves};

@@ -1,7 +1,7 @@
 //! An owner that passes the group on, in order or not: move, stop, release.
-//! Always: every engine is secondary before the write is sent; each is secondary or not there before
-//! a release is announced, and what was announced is never served at that version, nor by an engine
-//! that comes back.
+//! Always: every engine is secondary before the write is sent; each is secondary or not there
+//! before a release is announced, and what was announced is never served at that version, nor by an
+//! engine that comes back.
 
 use super::attempt::Open;
 use super::state::{EngineSide, Op, Phase, Purpose};
@@ -11,7 +11,7 @@ use crate::decide::mutant::Mutant;
 use crate::decide::record::Record;
 use crate::decide::step::{EngineCommand, Refused, Waiting};
 use crate::decide::transition::{self, Inputs, Transition};
-use lockstep_engine::units::{Mirror, Role, Tick};
+use lockstep_engine::units::{Mirror, Tick};
 
 impl Decider {
     pub(super) fn move_turn(&mut self, phase: Phase, now: Tick) -> bool {

@@ -3,8 +3,9 @@
 //! has to prove it; and no link, so that heartbeats are everything that is heard of the peer.
 //! Filled in here, the keeper's status reads like that of an engine, and every rule beside holds
 //! for both: the lease is that of the answers to heartbeats; an owner whose peer stops answering
-//! shrinks the seat to itself in time, and so goes on without a lease (R13); it grows again when the
-//! peer has answered for a while; a takeover needs the seat, evidence, and the end of the lease.
+//! shrinks the seat to itself in time, and so goes on without a lease (R13); it grows again when
+//! the peer has answered for a while; a takeover needs the seat, evidence, and the end of the
+//! lease.
 
 use super::Decider;
 use super::state::serves;

@@ -145,10 +145,8 @@ impl Node {
             let volumes = volumes_of(&group);
             let known = of_group(&group.name);
             let mut decider = Decider::new(arbitration, now);
-            if decider.is_seat() {
-                // Where nothing is known: as for an engine that nobody has heard of yet.
-                let heard = settings.heartbeats_from.after(Span(settings.times.fence.0 / 2));
-                decider.was_promised(kept.until.unwrap_or(heard));
+            if let (true, Some(until)) = (decider.is_seat(), kept.until) {
+                decider.was_promised(until);
             }
             Part_ {
                 decider,

@@ -1,7 +1,7 @@
 //! Random faults on both nodes, the links and the arbiter; then everything heals. While it lasts no
 //! engines of both nodes serve and no acknowledged write is missing where one does; after it the
-//! group serves and both nodes are members. For a group of one volume, of two whose engines and links
-//! fail independently, and of none.
+//! group serves and both nodes are members. For a group of one volume, of two whose engines and
+//! links fail independently, and of none.
 
 use super::engines::with_volumes;
 use super::toy::*;

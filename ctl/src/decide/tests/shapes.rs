@@ -1,6 +1,6 @@
-//! The same stories of a group with two volumes, whose engines live and die together here, and of one
-//! without any. Left out is what is told of one engine's word, which the other one does not share,
-//! and, without volumes, what is about copies of data or about engines.
+//! The same stories of a group with two volumes, whose engines live and die together here, and of
+//! one without any. Left out is what is told of one engine's word, which the other one does not
+//! share, and, without volumes, what is about copies of data or about engines.
 
 use super::engines::failing;
 use super::{attempts, lease, race, release, takeover, verbs};
@@ -92,7 +92,8 @@ const OF_ONE: &[&str] = &[
 ];
 
 /// A seat has no link, no engine that fails apart from its daemon, no copy, and no mark to lack; it
-/// is created and started without them. It grows when the peer has answered for a while, not at once.
+/// is created and started without them. It grows when the peer has answered for a while, not at
+/// once.
 const OF_COPIES: &[&str] = &[
     "a_write_whose_reply_is_lost_is_recognised",
     "a_write_that_lands_after_its_sender_restarted_is_closed",

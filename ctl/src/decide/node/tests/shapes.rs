@@ -1,5 +1,5 @@
-//! The same stories of a group with two volumes, whose engines live and die together here, and, where
-//! they are not about engines, of one without any.
+//! The same stories of a group with two volumes, whose engines live and die together here, and,
+//! where they are not about engines, of one without any.
 
 use super::{lease, monitors, stories};
 use crate::decide::tests::engines::failing;
@@ -77,8 +77,8 @@ const ALL: &[(&str, fn())] = stories![
     stories::what_an_operator_wants_is_stored_before_the_answer,
 ];
 
-/// A keeper dies with its daemon alone; without a disk, a mark or a link there is nothing that could
-/// fail but the hosts and what they hear of each other.
+/// A keeper dies with its daemon alone; without a disk, a mark or a link there is nothing that
+/// could fail but the hosts and what they hear of each other.
 const OF_ENGINES: &[&str] = &[
     "a_restart_inside_the_lease_fences_at_its_end",
     "a_slow_restart_beside_an_engine_that_serves_touches_nothing",

@@ -128,7 +128,8 @@ pub fn group() -> GroupSettings {
         nodes: [A, B],
         volumes: volumes(),
         resources: vec![
-            // Without volumes too, so that each resource has its place: it is on while the group is.
+            // Without volumes too, so that each resource has its place: it is on while the group
+            // is.
             resource("mirror", ResourceKind::Mirror(VOLUME), &[]),
             resource("fs", ResourceKind::Other, &[MIRROR]),
             resource("vip", ResourceKind::Address, &[MIRROR]),
