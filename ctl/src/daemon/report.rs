@@ -35,10 +35,15 @@ pub(super) fn engine_trouble(slot: &Slot) -> Option<&str> {
 impl Daemon {
     fn summary_of(&self, place: usize, now: Tick) -> Option<Summary> {
         let slot = self.slots.get(place)?;
-        let view = self.node.decider(slot.group)?.view();
+        let mut view = self.node.decider(slot.group)?.view();
+        let volume = &self.view.engines[place].config.volume;
+        if let Some(record) = &mut view.record {
+            // What is told of one volume is not that of another.
+            record.volumes.retain(|entry| entry.volume == volume.id);
+        }
         Some(summarise(&Facts {
             node: self.view.node,
-            volume: &self.view.engines[place].config.volume.name,
+            volume: &volume.name,
             engine: slot.status.as_deref(),
             engine_trouble: engine_trouble(slot),
             view: &view,
@@ -109,6 +114,11 @@ impl Daemon {
         };
         let mirrors_safe = groups.iter().flat_map(|group| &group.mirrors).all(|m| m.summary.safe)
             && self.strange_boots().next().is_none();
+        // Without a mirror nothing else says whether the other node may have the group.
+        let seated = |(group, status): (&GroupReport, &GroupStatus)| {
+            !group.mirrors.is_empty() || status.both_members
+        };
+        let seats_safe = groups.iter().zip(&decided.groups).all(seated);
         let other_ready = decided.part == Part::Takes
             && decided.peer.as_ref().is_some_and(|peer| peer.part == Part::Takes && peer.healthy);
         ClusterReport {
@@ -121,7 +131,7 @@ impl Daemon {
             observe_only: decided.observe_only,
             peer,
             interconnects: names.zip(self.exchange.heard_over()).map(path).collect(),
-            safe: mirrors_safe && other_ready,
+            safe: mirrors_safe && seats_safe && other_ready,
             alarms: self.alarms(&groups, &decided),
             groups,
             monitors: decided
