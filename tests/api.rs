@@ -96,11 +96,11 @@ fn a_browser_and_prometheus_see_what_goes_on() {
         engine(report).is_some_and(|status| status.mirror == mirror)
     };
     cluster.wait_for(A, "node a to go on alone", |member| {
-        (member.volume().is_some_and(|report| alone(&report, Mirror::Solo)), None)
+        (member.volume(0).is_some_and(|report| alone(&report, Mirror::Solo)), None)
     });
     cluster.nodes[B].start();
     cluster.wait_for(A, "a resync to be held back", |member| {
-        (member.volume().is_some_and(|report| alone(&report, Mirror::SyncSource)), None)
+        (member.volume(0).is_some_and(|report| alone(&report, Mirror::SyncSource)), None)
     });
     let text = page(&cluster.nodes[A], &["<progress", "held back by an operator"]);
     assert!(text.contains("not safe to lose a node"), "{text}");

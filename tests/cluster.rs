@@ -464,3 +464,95 @@ fn after_a_power_cut_of_both_nobody_serves_before_the_last_owner_is_back() {
     cluster.judge_turns("app", &ran);
     cluster.judge(load, place);
 }
+
+#[test]
+fn a_group_of_two_volumes_moves_and_fails_over_as_one() {
+    let setup = Setup { volumes: 2, ..Setup::quick() };
+    let Some((mut cluster, first)) = begin(&setup) else { return };
+    let second = cluster.load_on(1, BLOCKS, STALL);
+    calm(&cluster, &second);
+    let shown = cluster.nodes[A].lockstep(&["status"]);
+    println!("{}", shown.text);
+    refused(&shown, 0, &["mirror vol ", "mirror vol2", "safe to lose a node now: yes"]);
+    // A verb of the mirror names its volume, where there are several.
+    let verb = cluster.nodes[A].lockstep(&["mirror", "status"]);
+    refused(&verb, 8, &["vol, vol2"]);
+    [&first, &second].into_iter().for_each(Load::mark);
+    cluster.nodes[A].must(&["group", "move", GROUP]);
+    cluster.wait(B, "the group on the other node", is_up);
+    for load in [&first, &second] {
+        calm(&cluster, load);
+        println!("two volumes moved: outage {:.1?}", load.seen().longest);
+    }
+    cluster.settle(B);
+    // One engine that dies stops nothing for long, and neither volume serves elsewhere meanwhile.
+    let pid = cluster.nodes[B].engine_pids()[1];
+    harness::pair::signal(pid, "KILL");
+    [&first, &second].into_iter().for_each(|load| calm(&cluster, load));
+    cluster.settle(B);
+    cluster.judge_turns("app", &[A, B]);
+    let since = Instant::now();
+    power_off(&mut cluster, B);
+    cluster.wait(A, "the group on node a", is_up);
+    println!("two volumes, host killed: activation {:.1?}", since.elapsed());
+    [&first, &second].into_iter().for_each(|load| calm(&cluster, load));
+    cluster.nodes[B].start();
+    cluster.settle(A);
+    cluster.judge_turns("app", &[A, B, A]);
+    cluster.judge(first, A);
+    cluster.judge_on(1, second, A);
+}
+
+#[test]
+fn a_group_without_volumes_fails_over_and_never_runs_on_two_nodes() {
+    if !may_make_spaces() {
+        return;
+    }
+    let setup = Setup { volumes: 0, ..Setup::default() };
+    // Nobody creates anything: both nodes have met, and know of no record.
+    let mut cluster = Cluster::up(&setup);
+    let shown = cluster.nodes[A].lockstep(&["status"]);
+    println!("{}", shown.text);
+    refused(&shown, 0, &["runs on node a", "safe to lose a node now: yes"]);
+    // A daemon that is replaced at once stops nothing.
+    let told = cluster.told();
+    cluster.nodes[A].kill_daemon();
+    cluster.nodes[A].start();
+    cluster.settle(A);
+    assert_eq!(cluster.told(), told, "{}", cluster.logs());
+    let since = Instant::now();
+    power_off(&mut cluster, A);
+    cluster.wait(B, "the group on node b", is_up);
+    let took = since.elapsed();
+    println!("no volume, host killed: up on the other node after {took:.1?}");
+    let limit = setup.times.heartbeat_timeout.0 + 2_000_000_000;
+    assert!(took <= Duration::from_nanos(limit), "{took:?}\n{}", cluster.logs());
+    // Alone it goes on, and the other follows when it is back.
+    cluster.nodes[A].start();
+    cluster.settle(B);
+    cluster.judge_turns("app", &[A, B]);
+    // The loss of the standby is no reason to stop.
+    let told = cluster.told();
+    power_off(&mut cluster, A);
+    sleep(Duration::from_nanos(setup.times.heartbeat_timeout.0 * 2));
+    assert!(cluster.nodes[B].report().is_some_and(|report| is_up(&report)));
+    assert_eq!(cluster.told(), told, "{}", cluster.logs());
+    cluster.nodes[A].start();
+    cluster.settle(B);
+    cluster.nodes[B].must(&["group", "move", GROUP]);
+    cluster.settle(A);
+    // Cut off from everything, the owner stops before the other starts.
+    cluster.nodes[A].arbiter(false);
+    cluster.spaces().plug("wire", false);
+    cluster.spaces().plug("beat", false);
+    cluster.wait(B, "the group on node b", is_up);
+    assert!(!cluster.nodes[A].has_address() && cluster.nodes[B].has_address());
+    for name in ["db", "app"] {
+        cluster.judge_turns(name, &[A, B, A, B]);
+    }
+    cluster.nodes[A].arbiter(true);
+    cluster.spaces().plug("beat", true);
+    cluster.spaces().plug("wire", true);
+    cluster.settle(B);
+    cluster.judge_turns("app", &[A, B, A, B]);
+}

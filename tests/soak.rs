@@ -61,7 +61,7 @@ fn faults_in_any_order_lose_nothing() {
     let usual = if plain { Setup::default() } else { Setup::quick() };
     println!("soak: {seconds} s, seed {seed}");
     let cluster = Cluster::up(&Setup { soak: true, ..usual });
-    let history = History::start(cluster.servers(), BLOCKS, seed);
+    let history = History::start(cluster.servers_of(0), BLOCKS, seed);
     let longest = (Duration::ZERO, String::new());
     let random = Random::new(seed);
     let mut soak =

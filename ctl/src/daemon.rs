@@ -6,6 +6,7 @@
 mod effects;
 mod engines;
 mod heartbeats;
+mod keepers;
 mod lease;
 mod legacy;
 mod notes;
@@ -36,6 +37,7 @@ use crate::decide::node::{Event, Node, PeerState};
 use crate::decide::settings::{GroupIndex, MonitorIndex};
 use effects::Effects;
 use engines::Slot;
+use keepers::Keepers;
 use lockstep_engine::units::{BootId, Span, Tick};
 use sd_notify::NotifyState;
 use std::collections::HashMap;
@@ -62,6 +64,7 @@ enum End {
     Resource { group: GroupIndex, id: StepId, outcome: Outcome },
     Probed { monitor: MonitorIndex, id: StepId, found: Found },
     Scripted { monitor: MonitorIndex, id: StepId },
+    Kept { group: GroupIndex, event: crate::decide::event::Event },
     HostFailed { cause: String },
 }
 
@@ -78,6 +81,7 @@ pub struct Daemon {
     view: NodeView,
     node: Node,
     slots: Vec<Slot>,
+    keepers: Keepers,
     stores: Vec<Store>,
     leases: lease::LeaseKeeper,
     exchange: Exchange,
@@ -98,6 +102,8 @@ pub struct Daemon {
     lost_steps: Vec<usize>,
     /// What operators want could not be stored the last time.
     memory_fails: bool,
+    /// Groups whose keepers' steps could not be handed over.
+    lost_keepers: Vec<GroupIndex>,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT. `digest` is of the configuration that both nodes must
@@ -179,6 +185,9 @@ impl Daemon {
             for place in std::mem::take(&mut self.lost_steps) {
                 self.engine_gone(place);
             }
+            for group in std::mem::take(&mut self.lost_keepers) {
+                self.keeper_hangs(group);
+            }
             self.tell_stores();
         }
     }
@@ -195,6 +204,7 @@ impl Daemon {
             End::Resource { group, id, outcome } => Event::Resource { group, id, outcome },
             End::Probed { monitor, id, found } => Event::Probed { monitor, id, found },
             End::Scripted { monitor, id } => Event::Scripted { monitor, id },
+            End::Kept { group, event } => return self.kept(group, event),
             End::HostFailed { cause } => Event::HostFailed { cause },
         };
         self.event(event);

@@ -7,7 +7,7 @@ use super::mark::MarkKeeper;
 use crate::decide::event::{Event, StepId};
 use crate::decide::step::EngineCommand;
 use lockstep_engine::admin::{self, Call, LINE_BYTES_MAX, Line, Verb};
-use lockstep_engine::units::StartId;
+use lockstep_engine::units::{StartId, VolumeId};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -81,6 +81,8 @@ pub enum Heard {
 
 /// How to reach the engine, and what to tell it first.
 pub struct Link {
+    /// Its volume.
+    pub volume: VolumeId,
     /// Its admin socket.
     pub socket: PathBuf,
     /// How long held requests may wait without a decision while the daemon is there.
@@ -158,7 +160,7 @@ async fn run(mut link: Link, mut commands: mpsc::Receiver<Wanted>, told: mpsc::S
         // Whoever waits for the engine now waits in vain; what was meant for the last one, and was
         // decided before its end was heard of, is not for the next one.
         while let Ok(wanted) = commands.try_recv() {
-            if !give_back(wanted, &told).await {
+            if !give_back(wanted, link.volume, &told).await {
                 return;
             }
         }
@@ -166,10 +168,10 @@ async fn run(mut link: Link, mut commands: mpsc::Receiver<Wanted>, told: mpsc::S
 }
 
 /// Ends a command that can't reach an engine. False when the daemon is gone.
-async fn give_back(wanted: Wanted, told: &mpsc::Sender<Heard>) -> bool {
+async fn give_back(wanted: Wanted, volume: VolumeId, told: &mpsc::Sender<Heard>) -> bool {
     match wanted {
         // The decider has heard or will hear `EngineGone`, which ends all its steps.
-        Wanted::Step { .. } => told.send(Heard::Event(Event::EngineGone)).await.is_ok(),
+        Wanted::Step { .. } => told.send(Heard::Event(Event::EngineGone { volume })).await.is_ok(),
         Wanted::Call { end, .. } => {
             let _ = end.send(CallEnd::Gone);
             true
@@ -205,6 +207,7 @@ async fn serve(
     commands: &mut mpsc::Receiver<Wanted>,
     told: &mpsc::Sender<Heard>,
 ) -> Ended {
+    let volume = link.volume;
     let (reader, writer) = stream.into_split();
     let mut lines = BufReader::new(reader);
     // A hung engine accepts connections in its backlog and never greets.
@@ -236,7 +239,7 @@ async fn serve(
     };
     let ended = session.talk(&mut lines, commands).await;
     session.give_up().await;
-    if told.send(Heard::Event(Event::EngineGone)).await.is_err() {
+    if told.send(Heard::Event(Event::EngineGone { volume })).await.is_err() {
         return Ended::Daemon;
     }
     ended

@@ -66,7 +66,10 @@ fn connect(dir: &Path) -> (UnixListener, Daemon) {
     let socket = dir.join("engine.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     let marks = MarkKeeper::open(dir.join("mark"), BOOT);
-    connect_with(Link { socket, suspend_max_ms: Some(60_000), marks, patience: LONG }, listener)
+    connect_with(
+        Link { volume: VolumeId(1), socket, suspend_max_ms: Some(60_000), marks, patience: LONG },
+        listener,
+    )
 }
 
 fn connect_with(link: Link, listener: UnixListener) -> (UnixListener, Daemon) {
@@ -113,7 +116,8 @@ fn an_engine_that_hangs_counts_as_gone() {
         let listener = UnixListener::bind(&socket).unwrap();
         let marks = MarkKeeper::open(dir.path().join("mark"), BOOT);
         let patience = Duration::from_millis(400);
-        let link = Link { socket, suspend_max_ms: Some(60_000), marks, patience };
+        let link =
+            Link { volume: VolumeId(1), socket, suspend_max_ms: Some(60_000), marks, patience };
         let (listener, mut daemon) = connect_with(link, listener);
         let mut played = Played::accept(&listener).await;
         for _ in 0..8 {
@@ -121,7 +125,7 @@ fn an_engine_that_hangs_counts_as_gone() {
             played.status(1, None).await;
             assert!(matches!(event(&mut daemon).await, Event::Engine(_)), "it answers");
         }
-        assert!(matches!(event(&mut daemon).await, Event::EngineGone));
+        assert!(matches!(event(&mut daemon).await, Event::EngineGone { .. }));
     });
 }
 
@@ -135,7 +139,7 @@ fn a_restarted_engine_gets_its_mark_back_and_its_first_no_mark_does_not_erase_it
         first.say(&Line::KeepMark { mark: Some(MARK) }).await;
         assert!(matches!(event(&mut daemon).await, Event::Engine(_)));
         drop(first);
-        assert!(matches!(event(&mut daemon).await, Event::EngineGone));
+        assert!(matches!(event(&mut daemon).await, Event::EngineGone { .. }));
 
         let mut second = Played::accept(&listener).await;
         second.say(&Line::KeepMark { mark: None }).await;
@@ -182,9 +186,9 @@ fn without_an_engine_steps_and_calls_end_and_nothing_is_sent_later() {
         assert_eq!(played.call().await.verb, Verb::Stats);
         drop((played, listener));
         assert_eq!(ended.await.unwrap(), CallEnd::Gone);
-        assert!(matches!(event(&mut daemon).await, Event::EngineGone));
+        assert!(matches!(event(&mut daemon).await, Event::EngineGone { .. }));
         daemon.engine.step(StepId(1), &EngineCommand::Fence).unwrap();
-        assert!(matches!(event(&mut daemon).await, Event::EngineGone));
+        assert!(matches!(event(&mut daemon).await, Event::EngineGone { .. }));
         std::fs::remove_file(dir.path().join("engine.sock")).unwrap();
         let again = UnixListener::bind(dir.path().join("engine.sock")).unwrap();
         let mut played = Played::accept(&again).await;

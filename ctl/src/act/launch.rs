@@ -177,6 +177,7 @@ impl Launcher {
     }
 
     fn launch(&mut self) -> io::Result<u32> {
+        std::fs::create_dir_all(&self.runtime_dir)?;
         let log = OpenOptions::new().create(true).append(true).open(self.log())?;
         self.log_from = log.metadata()?.len();
         // This executable detaches itself and then becomes the engine under the same pid.

@@ -9,6 +9,7 @@ pub mod events;
 pub mod file;
 pub mod heartbeat;
 pub mod host;
+pub mod keeper;
 pub mod last;
 pub mod launch;
 pub mod mark;

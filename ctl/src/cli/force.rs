@@ -74,6 +74,13 @@ fn loss(report: &Report, wall_ms: u64) -> String {
     if let Some(status) = status {
         lines.push(format!("  copy here: {:?}", status.disk));
     }
+    let volumes = report.decision["record"]["volumes"].as_array();
+    if volumes.is_some_and(|volumes| volumes.len() > 1) {
+        lines.push(format!(
+            "  every volume of group {} is forced with it, and loses as much",
+            report.group.name
+        ));
+    }
     lines.push(format!(
         "  node {peer} is never merged by itself afterwards; if it lives, stop it first"
     ));

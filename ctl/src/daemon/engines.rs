@@ -7,10 +7,11 @@ use crate::act::file;
 use crate::act::launch::Launcher;
 use crate::act::mark::MarkKeeper;
 use crate::config::cluster::{EngineView, NodeView};
-use crate::decide::event::Event as Of;
+use crate::decide::event::{Event as Of, StepId};
 use crate::decide::node::Event;
 use crate::decide::settings::GroupIndex;
-use lockstep_engine::units::{BootId, Span, Status, Tick, Version};
+use crate::decide::step::EngineCommand;
+use lockstep_engine::units::{BootId, Span, Status, Tick, Version, VolumeId};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -45,6 +46,7 @@ pub(super) fn open(
         }
         let (id, name) = (engine.config.volume.id, &engine.config.volume.name);
         let link = Link {
+            volume: id,
             socket: engine.config.admin.clone(),
             suspend_max_ms: view.times.suspend_max.map(Span::as_millis),
             // Found out and fenced before a lease ends that was extended when it began to hang.
@@ -122,7 +124,7 @@ impl Daemon {
                 }
                 slot.build = Some((build, config_digest));
             }
-            Heard::Event(Of::EngineGone) => self.engine_gone(place),
+            Heard::Event(Of::EngineGone { .. }) => self.engine_gone(place),
             Heard::Event(event) => {
                 if let Of::Engine(status) = &event {
                     let version = status.record.map_or(Version(0), |record| record.version);
@@ -141,11 +143,13 @@ impl Daemon {
         let group = slot.group;
         slot.status = None;
         slot.told.send_replace(None);
-        if slot.build.take().is_some() {
-            let volume = self.view.engines[place].config.volume.name.clone();
-            self.engine_lost(&volume);
+        let known = slot.build.take().is_some();
+        let volume = &self.view.engines[place].config.volume;
+        let (volume, name) = (volume.id, volume.name.clone());
+        if known {
+            self.engine_lost(&name);
         }
-        self.event(Event::Arbitration { group, event: Of::EngineGone });
+        self.event(Event::Arbitration { group, event: Of::EngineGone { volume } });
     }
 
     /// Starts engines that should be there.
@@ -157,8 +161,29 @@ impl Daemon {
         }
     }
 
-    /// The engine of a group's volume.
-    pub(super) fn slot_of(&self, group: GroupIndex) -> Option<(usize, &Slot)> {
-        self.slots.iter().enumerate().find(|(_, slot)| slot.group == group)
+    /// The engines of a group's volumes, with their places.
+    pub(super) fn slots_of(&self, group: GroupIndex) -> impl Iterator<Item = (usize, &Slot)> {
+        self.slots.iter().enumerate().filter(move |(_, slot)| slot.group == group)
+    }
+
+    /// Hands a command to the engine of a volume, or to the keeper of a group that has none.
+    pub(super) fn command(
+        &mut self,
+        group: GroupIndex,
+        id: StepId,
+        volume: VolumeId,
+        command: EngineCommand,
+    ) {
+        let place = self.view.engines.iter().position(|engine| engine.config.volume.id == volume);
+        let place = place.filter(|place| self.slots[*place].group == group);
+        if let Some(place) = place {
+            if self.slots[place].engine.step(id, &command).is_err() {
+                // The queue to the engine is full: it hangs. Its steps are lost.
+                tracing::error!(?command, "the engine takes no commands");
+                self.lost_steps.push(place);
+            }
+        } else if !self.keepers.command(group, id, command) {
+            self.lost_keepers.push(group);
+        }
     }
 }

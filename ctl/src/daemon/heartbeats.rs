@@ -171,7 +171,8 @@ impl Daemon {
         let heard = self.peer_heard(clock::now());
         for (index, store) in self.stores.iter().enumerate() {
             let group = GroupIndex(index);
-            let floor = self.slot_of(group).and_then(|(_, slot)| slot.floor);
+            let stored = self.slots_of(group).filter_map(|(_, slot)| slot.floor).max();
+            let floor = stored.max(self.keepers.floor(group));
             let beat = self.exchange.peer_group(self.group_id(group));
             store.arbiter.tell(PairView {
                 peer_heard: heard,

@@ -26,6 +26,7 @@ pub fn code(refused: &Refused) -> &str {
         Refused::NotInSync => "not-in-sync",
         Refused::NotPrimary => "not-primary",
         Refused::AlreadyPrimary => "already-primary",
+        Refused::OtherVolumes => "other-volumes",
         Refused::Lost => "lost",
         Refused::ArbiterAway => "arbiter-away",
         Refused::ArbiterRolledBack => "arbiter-rolled-back",
@@ -42,7 +43,7 @@ pub struct Known<'a> {
     pub group: &'a str,
     /// Names of its resources.
     pub resources: &'a [&'a str],
-    /// Name of the volume.
+    /// Names of its volumes; empty when it has none.
     pub volume: &'a str,
     /// This node.
     pub node: NodeId,
@@ -178,6 +179,11 @@ fn of_group(why: &group::Refused, known: &Known<'_>) -> Refusal {
 fn of_arbitration(refused: &Refused, known: &Known<'_>) -> Refusal {
     let (node, peer) = (known.node, known.node.peer());
     let because = match refused {
+        Refused::NoRecord if known.volume.is_empty() => format!(
+            "no record exists yet; it is made when both nodes have met, or by `lockstep group \
+             start {} --without-peer`",
+            known.group
+        ),
         Refused::NoRecord => {
             "no record exists yet; run `lockstep mirror create` on one node".to_owned()
         }
@@ -211,6 +217,9 @@ fn of_arbitration(refused: &Refused, known: &Known<'_>) -> Refusal {
             format!("node {node} is not primary; run this on the primary node")
         }
         Refused::AlreadyPrimary => format!("node {node} is primary already; nothing to do"),
+        Refused::OtherVolumes => "its record has other volumes than cluster.toml; give it those, \
+             or make a group of its own for a new volume"
+            .to_owned(),
         Refused::Lost => format!(
             "node {peer} changed the record first and has won; this node follows it, run \
              `lockstep mirror status`"
@@ -225,10 +234,11 @@ fn of_arbitration(refused: &Refused, known: &Known<'_>) -> Refusal {
             "another request is under way; wait for it (`lockstep mirror status`)".to_owned()
         }
     };
-    Refusal {
-        code: code(refused).to_owned(),
-        message: format!("volume {}: {because}", known.volume),
-    }
+    let object = match known.volume {
+        "" => format!("group {}", known.group),
+        volume => format!("volume {volume}"),
+    };
+    Refusal { code: code(refused).to_owned(), message: format!("{object}: {because}") }
 }
 
 /// Why nothing can be handed to a peer that was not heard for so long; `None` when it was heard

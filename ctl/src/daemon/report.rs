@@ -33,8 +33,12 @@ pub(super) fn engine_trouble(slot: &Slot, now: Tick) -> Option<String> {
 impl Daemon {
     fn summary_of(&self, place: usize, now: Tick) -> Option<(Summary, Option<VolumeRecord>)> {
         let slot = self.slots.get(place)?;
-        let view = self.node.decider(slot.group)?.view();
+        let mut view = self.node.decider(slot.group)?.view();
         let engine = &self.view.engines[place];
+        if let Some(record) = &mut view.record {
+            // What is told of one volume is not that of another.
+            record.volumes.retain(|entry| entry.volume == engine.config.volume.id);
+        }
         let (trouble, safety) = (engine_trouble(slot, now), self.node.safety(slot.group, now));
         let arbiter = self.stores.get(slot.group.0)?.arbiter.health();
         let facts = Facts {
@@ -173,7 +177,7 @@ impl Daemon {
         group: &GroupStatus,
         now: Tick,
     ) -> Option<GroupReport> {
-        let mirrors = self.slots.iter().enumerate().filter(|(_, slot)| slot.group == index);
+        let mirrors = self.slots_of(index);
         let mirror = |(place, _): (usize, &Slot)| {
             let (summary, _) = self.summary_of(place, now)?;
             let volume = self.view.engines.get(place)?.config.volume.name.clone();
@@ -240,11 +244,11 @@ impl Daemon {
             if status.group.stopped {
                 alarms.push(format!("group {} was stopped by an operator", group.name));
             }
+            let index = GroupIndex(index);
+            alarms.extend(self.keepers.trouble(index).map(str::to_owned));
             let linked = self
-                .slots
-                .iter()
-                .filter(|slot| slot.group == GroupIndex(index))
-                .all(|slot| slot.status.as_ref().is_some_and(|s| s.link == LinkState::Up));
+                .slots_of(index)
+                .all(|(_, slot)| slot.status.as_ref().is_some_and(|s| s.link == LinkState::Up));
             if !linked && self.peer_heard(clock::now()) {
                 alarms.push(format!("group {}: the mirror link is down", group.name));
             }

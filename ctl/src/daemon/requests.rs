@@ -308,15 +308,20 @@ impl Daemon {
         let found = self.view.groups.get(group.0);
         let record = self.node.decider(group).and_then(|decider| decider.view().record);
         let stale = record.filter(|record| !record.is_member(node));
-        let slot = self.slot_of(group);
-        let volume = slot.map(|(place, _)| self.view.engines[place].config.volume.name.as_str());
+        let volumes = self
+            .slots_of(group)
+            .map(|(place, _)| self.view.engines[place].config.volume.name.as_str());
+        let volumes = volumes.collect::<Vec<_>>().join(", ");
+        let now = clock::now();
+        let mut troubles = self.slots_of(group).filter_map(|(_, slot)| engine_trouble(slot, now));
+        let keeper = || self.keepers.trouble(group).map(str::to_owned);
+        let trouble = troubles.next().or_else(keeper);
         let names = found.map_or(&[][..], |found| &found.settings.resources[..]);
-        let trouble = slot.and_then(|(_, slot)| engine_trouble(slot, clock::now()));
         refusal::explain(
             refused,
             &Known {
                 group: found.map_or("", |found| found.settings.name.as_str()),
-                volume: volume.unwrap_or(""),
+                volume: &volumes,
                 resources: &names.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(),
                 node,
                 stale_since: stale.map(|record| record.since),

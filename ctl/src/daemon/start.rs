@@ -3,6 +3,7 @@
 use super::effects::Effects;
 use super::engines::{self, Slot};
 use super::heartbeats::Late;
+use super::keepers::Keepers;
 use super::lease::{self, LeaseKeeper};
 use super::{Daemon, End, Store};
 use crate::act::arbiter::Arbiter;
@@ -48,8 +49,6 @@ pub enum DaemonError {
     Directory { path: PathBuf, cause: io::Error },
     /// No events can be written.
     Diary { path: PathBuf, cause: io::Error },
-    /// A group is configured that this release can't decide on.
-    GroupShape { group: String, volumes: usize },
     /// The configured etcd can't be used.
     Etcd { error: PlaceError },
     /// A store is configured that this release does not have.
@@ -71,11 +70,6 @@ impl fmt::Display for DaemonError {
             DaemonError::Diary { path, cause } => {
                 write!(f, "{}: events: {cause}; raise the limit of processes", path.display())
             }
-            DaemonError::GroupShape { group, volumes } => write!(
-                f,
-                "group {group} has {volumes} mirrors; this release decides on groups of exactly \
-                 one: split the group"
-            ),
             DaemonError::Etcd { error } => write!(f, "arbiter: {error}"),
             DaemonError::NoStore { kind } => write!(
                 f,
@@ -131,12 +125,14 @@ pub(super) fn start(
     let stores = view.groups.iter().map(|group| open_store(&view, group, now));
     let stores = stores.collect::<Result<Vec<Store>, DaemonError>>()?;
     let slots: Vec<Slot> = engines::open(&view, boot, told)?;
+    let keepers = Keepers::open(&view, boot, &ends)?;
     let mode = if view.harmless { Mode::Harmless } else { Mode::Real };
     let hand = Hand::new(mode, view.state_dir.join("final-actions"));
     tracing::info!(node = %view.node, cluster = view.cluster.name, %boot, "daemon started");
     Ok(Daemon {
         node,
         slots,
+        keepers,
         stores,
         leases: LeaseKeeper::open(&view, boot),
         exchange,
@@ -153,6 +149,7 @@ pub(super) fn start(
         watchers: Vec::new(),
         lost_steps: Vec::new(),
         memory_fails: false,
+        lost_keepers: Vec::new(),
         view,
     })
 }
@@ -164,10 +161,6 @@ fn fresh() -> Result<Nonce, DaemonError> {
 fn open_node(view: &NodeView, boot: BootId, now: Tick) -> Result<Node, DaemonError> {
     let mut groups = Vec::new();
     for group in &view.groups {
-        let &[volume] = &group.settings.volumes[..] else {
-            let (name, volumes) = (group.settings.name.clone(), group.settings.volumes.len());
-            return Err(DaemonError::GroupShape { group: name, volumes });
-        };
         let mut entropy = [0; 32];
         entropy[..16].copy_from_slice(&fresh()?.0.to_le_bytes());
         entropy[16..].copy_from_slice(&fresh()?.0.to_le_bytes());
@@ -175,7 +168,7 @@ fn open_node(view: &NodeView, boot: BootId, now: Tick) -> Result<Node, DaemonErr
             node: view.node,
             cluster: view.cluster.id,
             group: group.settings.id,
-            volume,
+            volumes: group.settings.volumes.clone(),
             boot,
             times: view.times,
             entropy,

@@ -61,14 +61,7 @@ impl Daemon {
 
     fn arbitrate(&mut self, group: GroupIndex, step: Of) {
         match step {
-            Of::Engine { id, command } => {
-                let Some((place, slot)) = self.slot_of(group) else { return };
-                if slot.engine.step(id, &command).is_err() {
-                    // The queue to the engine is full: it hangs. Its steps are lost.
-                    tracing::error!(?command, "the engine takes no commands");
-                    self.lost_steps.push(place);
-                }
-            }
+            Of::Engine { id, volume, command } => self.command(group, id, volume, command),
             Of::Read { id } => {
                 let Some(store) = self.stores.get(group.0) else { return };
                 let (call, ends) = (store.arbiter.read(), self.ends.clone());

@@ -1,18 +1,20 @@
-//! Arbitration of one failover group on one node: when to change the record, and what the engine
+//! Arbitration of one failover group on one node: when to change the record, and what the engines
 //! and the peer are told before and after (SAFETY §1.1, §1.2).
-//! Always: at most one attempt is open, its nonce is on the engine's disk before its request is
+//! Always: at most one attempt is open, its nonce is on every engine's disk before its request is
 //! sent, and nothing else is decided before it is closed (R4).
-//! Survives: lost, late and repeated replies; restarts of the engine at any point; its own restart,
-//! with what the engine has stored. Every rule is a level, not an edge: after each event the whole
-//! state is looked at again, so no event is waited for that may be lost.
+//! Survives: lost, late and repeated replies; restarts of any engine at any point; its own restart,
+//! with what the engines have stored. Every rule is a level, not an edge: after each event the
+//! whole state is looked at again, so no event is waited for that may be lost.
 
 mod attempt;
 mod commands;
+mod engines;
 mod handover;
 mod lease;
 mod operator;
 mod primary;
 mod reading;
+mod seat;
 mod state;
 mod takeover;
 mod view;
@@ -21,13 +23,16 @@ pub use view::{ArbiterView, AttemptView, EvidenceView, View};
 
 use super::event::{Event, PeerBeat, StepId};
 use super::ids::Ids;
+use super::keeper;
 use super::record::Record;
 use super::step::{Note, Step};
 use super::transition::{Author, Copy, Inputs};
 use attempt::Open;
+use engines::Engines;
 use lockstep_engine::limits::Times;
 use lockstep_engine::units::{
-    BootId, ClusterId, Generation, GroupId, NodeId, Nonce, Span, Status, Tick, Version, VolumeId,
+    BootId, ClusterId, Generation, GroupId, NodeId, Nonce, Span, Tick, Version, VolumeId,
+    VolumeRecord,
 };
 use state::{Arbiter, Backoff, Claim, EngineSide, Op, Peer};
 use std::collections::VecDeque;
@@ -38,7 +43,7 @@ pub const PROBE_EVERY: Span = Span::millis(10_000);
 pub const GIVE_UP: Span = Span::millis(10_000);
 /// Longest wait between two tries of what was refused.
 pub const BACKOFF_MAX: Span = Span::millis(60_000);
-/// A decider without a group gives the volume up when its engine has been away for this long.
+/// A decider without a group gives it up when one of its engines has been away for this long.
 pub const ENGINE_PATIENCE: Span = Span::millis(10_000);
 /// Steps of one request that may follow each other without an event.
 const TURNS_MAX: usize = 16;
@@ -52,8 +57,8 @@ pub struct Settings {
     pub cluster: ClusterId,
     /// The group whose record is decided on.
     pub group: GroupId,
-    /// Its volume.
-    pub volume: VolumeId,
+    /// Its volumes. None: its record has a seat in their place, which its keeper stores.
+    pub volumes: Vec<VolumeId>,
     /// Boot of this host.
     pub boot: BootId,
     /// Times of SAFETY §1.2.
@@ -76,12 +81,12 @@ pub struct Decider {
     wall_ms: u64,
     wake: Option<Tick>,
     arbiter: Arbiter,
-    engine: EngineSide,
+    engines: Engines,
     peer: Peer,
     open: Option<Open>,
     op: Option<Op>,
     claim: Option<Claim>,
-    /// A forced record that the engine serves under while the arbiter is away.
+    /// A forced record that the engines serve under while the arbiter is away.
     local: Option<Record>,
     /// This node has given up the group at that version.
     released: Option<Version>,
@@ -90,7 +95,7 @@ pub struct Decider {
     /// This node does not promote at that version without an operator.
     given_up: Option<Version>,
     /// A version that may have been released with nothing stored about it: by this decider; or, as
-    /// the arbiter's when this one began unless its engine was serving then, by an earlier
+    /// the arbiter's when this one began unless its engines were all serving then, by an earlier
     /// one. Nothing is promoted under it.
     maybe_released: Option<Version>,
     /// The release of that version is this decider's own, for want of an engine: it may be undone.
@@ -98,6 +103,8 @@ pub struct Decider {
     answering: bool,
     fenced: bool,
     noted: EvidenceView,
+    /// Since when the peer answers without a gap: what a seat grows by.
+    answered_since: Option<Tick>,
     /// Since when a promotion waits for a sign of the peer.
     leaseless_since: Option<Tick>,
     auto_at: Tick,
@@ -114,7 +121,10 @@ impl Decider {
             lease_from: None,
             prompted: (Version(0), now),
         };
+        let seat = [keeper::seat_of(settings.group)];
+        let volumes = if settings.volumes.is_empty() { &seat[..] } else { &settings.volumes };
         let mut decider = Decider {
+            engines: Engines::new(volumes, now),
             ids: Ids::new(settings.entropy),
             settings,
             steps: VecDeque::new(),
@@ -122,7 +132,6 @@ impl Decider {
             wall_ms: 0,
             wake: None,
             arbiter: Arbiter::default(),
-            engine: EngineSide { away_since: now, ..EngineSide::default() },
             peer,
             open: None,
             op: None,
@@ -136,6 +145,7 @@ impl Decider {
             answering: true,
             fenced: false,
             noted: EvidenceView::None,
+            answered_since: None,
             leaseless_since: None,
             auto_at: Tick(0),
             needs_at: Tick(0),
@@ -149,7 +159,7 @@ impl Decider {
         self.wall_ms = wall_ms;
         match event {
             Event::Engine(status) => self.engine_status(*status, now),
-            Event::EngineGone => self.engine_gone(now),
+            Event::EngineGone { volume } => self.engine_gone(volume, now),
             Event::EngineDone { id, refused } => self.engine_done(id, refused, now),
             Event::ArbiterRead { id, result } => self.read_ended(id, result, now),
             Event::ArbiterSwapped { id, result } => self.swap_ended(id, result, now),
@@ -178,8 +188,13 @@ impl Decider {
         PeerBeat {
             boot: self.settings.boot,
             released: self.released,
-            version: self.base().map(|record| record.version),
+            version: self.newest().map(|newest| newest.record.version),
         }
+    }
+
+    /// The newest record that this node knows, and whether it knows all of it.
+    pub fn known(&self) -> Option<(Record, bool)> {
+        self.newest().map(|newest| (newest.record, newest.whole))
     }
 
     /// Looks at everything once and asks for what is due. Every wait names its end in `wake`.
@@ -187,12 +202,14 @@ impl Decider {
         self.wake = None;
         self.expire_calls(now);
         self.expire_read(now);
+        self.fill_seat(now);
         self.agree();
         self.watch_peer(now);
         self.guard_lease(now);
         for _ in 0..TURNS_MAX {
-            self.give_mark(now);
+            self.give_marks(now);
             self.learn(now);
+            self.create_seat(now);
             self.observe_claim();
             self.drive_open(now);
             if !self.op_turn(now) {
@@ -200,6 +217,7 @@ impl Decider {
             }
         }
         self.serve(now);
+        self.stand_down(now);
         self.needs(now);
         self.auto_takeover(now);
         self.release_what_cannot_serve(now);
@@ -235,15 +253,42 @@ impl Decider {
         &self.settings.times
     }
 
-    /// Newest record that this node has seen: of the arbiter, stored by the engine, or forced.
+    /// Newest record that this node has seen anywhere: of the arbiter, stored by the engines, or
+    /// forced. An engine stores its own part only, so that a record which not every engine has may
+    /// be known by its head alone: who owns it, and some of the members.
+    fn newest(&self) -> Option<Newest> {
+        let whole = [self.local.as_ref(), self.arbiter.known.as_ref()];
+        // The last of equals wins, which is the arbiter's.
+        let whole = whole.into_iter().flatten().max_by_key(|record| record.version);
+        let whole = whole.map(|record| Newest { record: record.clone(), whole: true });
+        match (whole, self.stored()) {
+            (Some(whole), Some(stored)) if stored.record.version > whole.record.version => {
+                Some(stored)
+            }
+            (whole, stored) => whole.or(stored),
+        }
+    }
+
+    /// Newest record that an engine has stored, put together from the parts of all that have it.
+    fn stored(&self) -> Option<Newest> {
+        let part = |engine: &EngineSide| Some((engine.volume, *engine.last_record()?));
+        let parts: Vec<(VolumeId, VolumeRecord)> = self.engines.iter().filter_map(part).collect();
+        let (_, head) = parts.iter().max_by_key(|(_, part)| part.version)?;
+        let settings = &self.settings;
+        let record = Record::of_parts(settings.cluster, settings.group, head, &parts);
+        Some(Newest { whole: record.volumes.len() == self.engines.count(), record })
+    }
+
+    /// Newest record that this node has seen, while all of it is known; else a read has to show it,
+    /// since nothing may be decided on what is older.
     fn base(&self) -> Option<Record> {
-        let stored = self.engine.last_record().map(|seen| {
-            let settings = &self.settings;
-            Record::of_volume(settings.cluster, settings.group, settings.volume, seen)
-        });
-        let newest = [self.arbiter.known.clone(), stored, self.local.clone()];
-        // The first of equals wins, which is the arbiter's.
-        newest.into_iter().flatten().rev().max_by_key(|record| record.version)
+        self.newest().filter(|newest| newest.whole).map(|newest| newest.record)
+    }
+
+    /// Whether the record speaks of the volumes that this node is configured with, and no others.
+    fn is_of_volumes(&self, record: &Record) -> bool {
+        let known = |engine: &EngineSide| record.for_volume(engine.volume).is_some();
+        record.volumes.len() == self.engines.count() && self.engines.iter().all(known)
     }
 
     fn owns(&self, record: &Record) -> bool {
@@ -259,26 +304,25 @@ impl Decider {
         }
     }
 
-    /// What the transitions need to know of this node's copies; empty while the engine is away.
+    /// What the transitions need to know of this node's copies: of those whose engines are there.
     fn inputs(&mut self) -> Inputs {
-        let fresh = Generation(self.ids.draw());
-        let quiet = self.engine.is_quiet();
-        let connected = self.engine.is_connected();
-        let copy = |status: &Status| Copy {
-            volume: status.volume,
-            disk: status.disk,
-            generation: status.generation,
-            fresh,
-            mark: status.mark,
-            connected,
-            peer_disk: status.peer_disk.filter(|_| connected),
-            differs: status.reconcile_pending,
-            stuck: status.reconcile_stuck,
-            quiet,
-            need: status.need,
-        };
-        Inputs { copies: self.engine.status.iter().map(copy).collect(), ..Inputs::default() }
+        let mut copies = Vec::new();
+        for engine in self.engines.iter() {
+            let Some(status) = &engine.status else { continue };
+            let copy = Copy::of(status, Generation(self.ids.draw()));
+            copies.push(Copy { quiet: engine.is_at_rest(), ..copy });
+        }
+        Inputs { copies, ..Inputs::default() }
     }
+}
+
+/// The newest record known.
+#[derive(Clone, Debug)]
+struct Newest {
+    /// Without the volumes whose part is not known.
+    record: Record,
+    /// Every part of it is known.
+    whole: bool,
 }
 
 impl Backoff {

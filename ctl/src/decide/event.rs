@@ -1,7 +1,7 @@
 //! What the decider is told.
 
 use super::record::Record;
-use lockstep_engine::units::{BootId, Status, Tick, Version};
+use lockstep_engine::units::{BootId, Status, Tick, Version, VolumeId};
 
 /// Names a step that reports back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -14,10 +14,11 @@ pub struct RequestId(pub u64);
 /// One thing that happened.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The engine's status, on connection and whenever it changes.
+    /// The status of the engine of the volume that it names, on connection and whenever it changes.
     Engine(Box<Status>),
-    /// The admin socket is closed: the engine is gone or restarting. Steps in flight are lost.
-    EngineGone,
+    /// The admin socket of that volume's engine is closed: the engine is gone or restarting. Steps
+    /// in flight to it are lost.
+    EngineGone { volume: VolumeId },
     /// An engine command ended; `refused` has the engine's stable word.
     EngineDone { id: StepId, refused: Option<String> },
     /// A strongly consistent read ended.
@@ -68,7 +69,7 @@ pub enum SwapResult {
     Unknown,
 }
 
-/// What an operator may want of a volume's group.
+/// What an operator may want of the record of a group: of all its volumes together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// Write the first record: this node is the member, or both when both are blank.

@@ -5,6 +5,7 @@ pub mod arbitration;
 pub mod event;
 pub mod group;
 mod ids;
+pub mod keeper;
 pub mod monitor;
 pub mod mutant;
 pub mod node;

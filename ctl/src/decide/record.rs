@@ -86,7 +86,8 @@ pub struct Record {
     pub since: u64,
     /// Written by an operator against the rules.
     pub forced: bool,
-    /// The volumes of the group.
+    /// The volumes of the group; of one without volumes, its seat (`keeper::seat_of`): which nodes
+    /// may have it.
     pub volumes: Vec<VolumeEntry>,
 }
 
@@ -129,31 +130,47 @@ impl Record {
         volume: VolumeId,
         seen: &VolumeRecord,
     ) -> Record {
+        Record::of_parts(cluster, group, seen, &[(volume, *seen)])
+    }
+
+    /// The record of which each engine has stored its own part: what is the same in all parts is
+    /// that of `head`. Parts of another version or nonce than `head`'s are left out.
+    pub fn of_parts(
+        cluster: ClusterId,
+        group: GroupId,
+        head: &VolumeRecord,
+        parts: &[(VolumeId, VolumeRecord)],
+    ) -> Record {
+        let same = |(_, part): &&(VolumeId, VolumeRecord)| {
+            part.version == head.version && part.nonce == head.nonce
+        };
+        let entry = |(volume, part): &(VolumeId, VolumeRecord)| VolumeEntry {
+            volume: *volume,
+            members: part.members,
+            generation: part.generation,
+            parent: part.parent,
+        };
         Record {
             cluster,
             group,
-            version: seen.version,
-            epoch: seen.epoch,
-            owner: seen.primary,
-            nonce: seen.nonce,
-            writer: seen.writer,
-            since: seen.since,
-            forced: seen.forced,
-            volumes: vec![VolumeEntry {
-                volume,
-                members: seen.members,
-                generation: seen.generation,
-                parent: seen.parent,
-            }],
+            version: head.version,
+            epoch: head.epoch,
+            owner: head.primary,
+            nonce: head.nonce,
+            writer: head.writer,
+            since: head.since,
+            forced: head.forced,
+            volumes: parts.iter().filter(same).map(entry).collect(),
         }
     }
 
-    /// Whether `node` holds every acknowledged write of every volume.
+    /// Whether `node` holds every acknowledged write of every volume. Only such a node can win the
+    /// group (R3): `start`, `takeover` and the promotion after them ask it of every volume.
     pub fn is_member(&self, node: NodeId) -> bool {
         self.volumes.iter().all(|entry| entry.members.contains(node))
     }
 
-    /// Whether `node` is the only member of every volume: nobody else can win a transition.
+    /// Whether `node` is the only member of every volume.
     pub fn is_alone(&self, node: NodeId) -> bool {
         self.volumes.iter().all(|entry| entry.members == Members::only(node))
     }

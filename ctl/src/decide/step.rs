@@ -2,14 +2,15 @@
 
 use super::event::{RequestId, StepId};
 use super::record::Record;
-use lockstep_engine::units::{InSyncMark, OpenAttempt, Version, VolumeRecord};
+use lockstep_engine::units::{InSyncMark, OpenAttempt, Version, VolumeId, VolumeRecord};
 use serde::Serialize;
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Command the engine; report `EngineDone`.
-    Engine { id: StepId, command: EngineCommand },
+    /// Command the engine of that volume, or the keeper of a group without volumes
+    /// (`keeper::seat_of`); report `EngineDone`.
+    Engine { id: StepId, volume: VolumeId, command: EngineCommand },
     /// Read the record, strongly consistent; report `ArbiterRead`.
     Read { id: StepId },
     /// Install `next` if the stored version is still `expected` (`None`: if there is no record);
@@ -91,13 +92,15 @@ pub enum Refused {
     NotPrimary,
     /// Already so.
     AlreadyPrimary,
+    /// The group is configured with other volumes than its record has.
+    OtherVolumes,
     /// The other node won the record.
     Lost,
     /// The arbiter does not answer; nothing was decided.
     ArbiterAway,
     /// The stored record is older than one that this node has seen: deleted or rolled back.
     ArbiterRolledBack,
-    /// The engine is not there.
+    /// The engine is not there, or one of several is not.
     EngineAway,
     /// The engine refused, with its word.
     Engine(String),

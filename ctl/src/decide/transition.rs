@@ -7,8 +7,8 @@ use super::mutant::Mutant;
 use super::record::{Record, VolumeEntry};
 use super::step::Refused;
 use lockstep_engine::units::{
-    BootId, ClusterId, DiskState, Epoch, Generation, GroupId, InSyncMark, Members, Need, NodeId,
-    Nonce, Version, VolumeId,
+    BootId, ClusterId, DiskState, Epoch, Generation, GroupId, InSyncMark, LinkState, Members, Need,
+    NodeId, Nonce, Role, Status, Version, VolumeId,
 };
 use serde::Serialize;
 
@@ -110,6 +110,24 @@ pub struct Inputs {
 }
 
 impl Copy {
+    /// What the engine of a volume says of its copy; `fresh` names a new generation.
+    pub fn of(status: &Status, fresh: Generation) -> Copy {
+        let connected = status.link == LinkState::Up;
+        Copy {
+            volume: status.volume,
+            disk: status.disk,
+            generation: status.generation,
+            fresh,
+            mark: status.mark,
+            connected,
+            peer_disk: status.peer_disk.filter(|_| connected),
+            differs: status.reconcile_pending,
+            stuck: status.reconcile_stuck,
+            quiet: status.role == Role::Secondary,
+            need: status.need,
+        }
+    }
+
     /// Whether the peer is there with a copy that can be made equal to this one.
     pub fn can_reconcile(&self) -> bool {
         let spoiled = matches!(self.peer_disk, Some(DiskState::Inconsistent | DiskState::Failed));
@@ -199,34 +217,35 @@ pub fn start(record: &Record, author: Author, inputs: &Inputs) -> Result<Record,
     Ok(next)
 }
 
-/// The owner goes on without the peer.
+/// The owner goes on without the peer: with the volumes whose engines hold every answer for it, or
+/// with all of them while none serves. The other volumes keep the peer. Without one of them it
+/// can't win the group any more (R3).
 pub fn shrink(record: &Record, author: Author, inputs: &Inputs) -> Result<Record, Refused> {
     owned(record, author)?;
     let mut next = successor(record, author);
+    let quiet = inputs.copies.iter().all(|copy| copy.quiet);
     for entry in &mut next.volumes {
         let copy = inputs.copy(entry.volume)?;
-        // Either the engine holds every answer, or it answers nobody.
-        if !copy.quiet && copy.need != Some(Need::Shrink) {
-            return Err(Refused::Busy);
+        if quiet || copy.need == Some(Need::Shrink) {
+            set_alone(entry, author.node, copy);
         }
-        set_alone(entry, author.node, copy);
     }
-    Ok(next)
+    if next.volumes == record.volumes { Err(Refused::Busy) } else { Ok(next) }
 }
 
-/// Both nodes hold every acknowledged write (R27 1–4 are done).
+/// Both nodes hold every acknowledged write of the volumes whose engines say so (R27 1–4 are done);
+/// the others stay as they are.
 pub fn grow(record: &Record, author: Author, inputs: &Inputs) -> Result<Record, Refused> {
     owned(record, author)?;
     let mut next = successor(record, author);
     for entry in &mut next.volumes {
         let copy = inputs.copy(entry.volume)?;
         let proven = copy.need == Some(Need::Grow) && copy.generation == entry.generation;
-        if entry.members != Members::BOTH && !proven && !Mutant::GrowWithoutNeed.on() {
-            return Err(Refused::NotInSync); // R1, R27
+        if proven || Mutant::GrowWithoutNeed.on() {
+            entry.members = Members::BOTH; // R1, R27
         }
-        entry.members = Members::BOTH;
     }
-    Ok(next)
+    if next.volumes == record.volumes { Err(Refused::NotInSync) } else { Ok(next) }
 }
 
 /// The secondary becomes owner and sole member.

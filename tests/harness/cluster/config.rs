@@ -1,7 +1,7 @@
-//! The `cluster.toml` of a test cluster: one group with a mirror, an address and two programs, one
-//! of which a monitor watches.
+//! The `cluster.toml` of a test cluster: one group with its mirrors, an address and two programs,
+//! one of which a monitor watches.
 
-use super::{ADDRESS, GROUP, MONITOR, Setup};
+use super::{ADDRESS, GROUP, MONITOR, Setup, volume_name};
 use crate::bins::Bins;
 use lockstep_ctl::act::host;
 use lockstep_engine::limits::Times;
@@ -32,7 +32,7 @@ pub(super) fn text(setup: &Setup, root: &Path, bins: &Bins) -> String {
         let of = |node: &str| root.join(node).join(name).display().to_string();
         format!("{{ a = \"{}\", b = \"{}\" }}", of("a"), of("b"))
     };
-    let (cluster, volume, group) = (fresh(), fresh(), fresh());
+    let (cluster, group) = (fresh(), fresh());
     let key = root.join("key");
     let mut out = format!(
         "[cluster]\nid = \"{cluster}\"\nname = \"test\"\nkey_file = \"{key}\"\n\
@@ -43,13 +43,14 @@ pub(super) fn text(setup: &Setup, root: &Path, bins: &Bins) -> String {
          address = {{ a = \"10.77.1.1\", b = \"10.77.1.2\" }}\n\
          [[interconnects]]\nname = \"beat\"\npriority = 2\n\
          address = {{ a = \"10.77.2.1\", b = \"10.77.2.2\" }}\n\
-         [api]\nlisten = {{ a = \"{API}\", b = \"127.0.0.1:7792\" }}\n\
-         token_file = \"{token}\"\n\
-         [arbiter]\n{arbiter}\n\
-         [[volumes]]\nid = \"{volume}\"\nname = \"vol\"\nport = 7010\n\
-         data = {data}\ncluster_partition = {metadata}\nunix = {unix}\n\
-         intent_idle = \"1 s\"\nintent_regions = 64\nconnections = 8\nlock_memory = false\n\
-         [[groups]]\nid = \"{group}\"\nname = \"{GROUP}\"\n",
+         [api]
+listen = {{ a = \"{API}\", b = \"127.0.0.1:7792\" }}
+\
+         token_file = \"{token}\"
+\
+         [arbiter]
+{arbiter}
+",
         key = key.display(),
         token = root.join("token").display(),
         run = both("run"),
@@ -59,20 +60,38 @@ pub(super) fn text(setup: &Setup, root: &Path, bins: &Bins) -> String {
             true => format!("type = \"etcd\"\nendpoints = [\"{ETCD}\"]"),
             false => format!("type = \"directory\"\ndirectory = {}", both("arbiter")),
         },
-        data = both("data"),
-        metadata = both("cluster"),
-        unix = both("clients.sock"),
     );
-    resources(&mut out, root);
+    for n in 0..setup.volumes {
+        let (volume, name) = (fresh(), volume_name(n));
+        let of = |file: &str| both(&super::file_of(file, n));
+        // Writing to a string does not fail.
+        let _ = write!(
+            out,
+            "[[volumes]]\nid = \"{volume}\"\nname = \"{name}\"\nport = {port}\n\
+             data = {data}\ncluster_partition = {metadata}\nunix = {unix}\n\
+             intent_idle = \"1 s\"\nintent_regions = 64\nconnections = 8\nlock_memory = false\n",
+            port = 7010 + n,
+            data = of("data"),
+            metadata = of("cluster"),
+            unix = of("clients.sock"),
+        );
+    }
+    let _ = write!(out, "[[groups]]\nid = \"{group}\"\nname = \"{GROUP}\"\n");
+    resources(&mut out, root, setup.volumes);
     times(&mut out, &setup.times);
     out + &boots()
 }
 
-fn resources(out: &mut String, root: &Path) {
+fn resources(out: &mut String, root: &Path, volumes: usize) {
     let service = root.join("service.sh");
     let service = service.display();
     let mut add = |text: &str| out.push_str(text);
-    add("[[groups.resources]]\nname = \"mirror\"\ntype = \"mirror\"\nvolume = \"vol\"\n");
+    for n in 0..volumes {
+        let (mirror, volume) = (super::file_of("mirror", n), volume_name(n));
+        add(&format!(
+            "[[groups.resources]]\nname = \"{mirror}\"\ntype = \"mirror\"\nvolume = \"{volume}\"\n"
+        ));
+    }
     add(&format!(
         "[[groups.resources]]\nname = \"address\"\ntype = \"address\"\naddress = \"{ADDRESS}\"\n\
          interface = \"serve\"\n"

@@ -1,12 +1,12 @@
 //! One node of a test cluster: its files, its processes, its words.
-//! Always: the engine is the process that the daemon wrote down, and nothing else is signalled.
+//! Always: an engine is the process that the daemon wrote down, and nothing else is signalled.
 
 use crate::bins::Bins;
 use crate::pair::{Answer, Process, ip, signal};
 use lockstep_ctl::act::events::Entry;
 use lockstep_ctl::act::host;
 use lockstep_ctl::api::control::{Tell, Verb};
-use lockstep_ctl::cli::client;
+use lockstep_ctl::cli::client::{self, To};
 use lockstep_ctl::status::Report;
 use lockstep_ctl::status::cluster::{ClusterReport, ResourceReport};
 use lockstep_engine::units::NodeId;
@@ -34,6 +34,7 @@ pub struct Member {
     pub(super) root: PathBuf,
     pub(super) space: String,
     pub(super) bins: Bins,
+    pub(super) volumes: usize,
     pub(super) daemon: Option<Process>,
     pub(super) soak: bool,
 }
@@ -44,12 +45,12 @@ impl Member {
         self.root.join(self.id.to_string())
     }
 
-    /// Socket of its NBD clients.
+    /// Socket of its NBD clients, of its first volume.
     pub fn clients(&self) -> PathBuf {
         self.dir().join("clients.sock")
     }
 
-    /// Data partition.
+    /// Data partition of its first volume.
     pub fn data(&self) -> PathBuf {
         self.dir().join("data")
     }
@@ -110,9 +111,11 @@ impl Member {
         }
     }
 
-    /// The volume as this node sees it, when its daemon is there.
-    pub fn volume(&self) -> Option<Report> {
-        client::status(&self.socket(), ANSWER).ok()
+    /// The volume of that number as this node sees it, when its daemon is there.
+    pub fn volume(&self, n: usize) -> Option<Report> {
+        let (socket, name) = (self.socket(), super::volume_name(n));
+        let to = To { socket: &socket, volume: Some(&name), dry_run: false };
+        client::status(to, ANSWER).ok()
     }
 
     /// Its events after the one of that number.
@@ -128,12 +131,24 @@ impl Member {
         self.events(0).last().map_or(0, |event| event.number)
     }
 
-    /// Process id of the engine that lives.
+    /// Process id of the first engine, while it lives.
     pub fn engine_pid(&self) -> Option<u32> {
-        let bytes = fs::read(self.dir().join("run/engine.pid")).ok()?;
-        let written: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-        let pid = u32::try_from(written["pid"].as_u64()?).ok()?;
-        (host::process_started(pid) == written["started"].as_u64()).then_some(pid)
+        self.engine_pids().first().copied()
+    }
+
+    /// Process ids of the engines that live.
+    pub fn engine_pids(&self) -> Vec<u32> {
+        let notes = |n: usize| match self.volumes {
+            1 => self.dir().join("run/engine.pid"),
+            _ => self.dir().join("run").join(super::volume_name(n)).join("engine.pid"),
+        };
+        let pid = |n: usize| {
+            let bytes = fs::read(notes(n)).ok()?;
+            let written: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+            let pid = u32::try_from(written["pid"].as_u64()?).ok()?;
+            (host::process_started(pid) == written["started"].as_u64()).then_some(pid)
+        };
+        (0..self.volumes).filter_map(pid).collect()
     }
 
     /// Process id of what a program of a resource has started here, while it lives.
@@ -161,21 +176,23 @@ impl Member {
         self.daemon.as_ref().map(Process::pid)
     }
 
-    /// SIGKILL to the daemon and the engine; waits until both are gone.
+    /// SIGKILL to the daemon and the engines; waits until all are gone.
     pub fn kill(&mut self) {
         self.kill_daemon();
         self.kill_engine();
     }
 
-    /// SIGKILL to the engine only; waits until it is gone. The daemon may start another one.
+    /// SIGKILL to the engines only; waits until they are gone. The daemon may start others.
     pub fn kill_engine(&self) {
-        let Some(pid) = self.engine_pid() else { return };
-        let born = host::process_started(pid);
-        signal(pid, "KILL");
+        let known = self.engine_pids().into_iter();
+        let born: Vec<_> = known.map(|pid| (pid, host::process_started(pid))).collect();
+        born.iter().for_each(|(pid, _)| signal(*pid, "KILL"));
         let began = Instant::now();
-        while born.is_some() && host::process_started(pid) == born {
-            assert!(began.elapsed() < GONE, "engine {pid} does not go");
-            sleep(Duration::from_millis(2));
+        for (pid, born) in born {
+            while born.is_some() && host::process_started(pid) == born {
+                assert!(began.elapsed() < GONE, "engine {pid} does not go");
+                sleep(Duration::from_millis(2));
+            }
         }
     }
 

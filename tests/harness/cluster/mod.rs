@@ -1,5 +1,5 @@
 //! Two real nodes that run from one `cluster.toml`, each in a network namespace of its own, with a
-//! group of a mirror, an address and two programs. It decides nothing; it only starts, kills,
+//! group of mirrors, an address and two programs. It decides nothing; it only starts, kills,
 //! unplugs and asks. Needs root.
 //! Always: when a `Cluster` is dropped, each process that it started is gone, found by its own id.
 
@@ -52,11 +52,13 @@ pub struct Setup {
     pub etcd: bool,
     /// For a soak: a small disk for the state of each daemon, and wall clocks that can be stepped.
     pub soak: bool,
+    /// Mirrored volumes of the group.
+    pub volumes: usize,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { times: Times::DEFAULT, etcd: false, soak: false }
+        Setup { times: Times::DEFAULT, etcd: false, soak: false, volumes: 1 }
     }
 }
 
@@ -67,12 +69,23 @@ impl Setup {
     }
 }
 
+/// Name of the volume of that number.
+pub fn volume_name(n: usize) -> String {
+    file_of("vol", n)
+}
+
+/// What belongs to the volume of that number: the first has the plain name.
+pub fn file_of(name: &str, n: usize) -> String {
+    if n == 0 { name.to_owned() } else { format!("{name}{}", n + 1) }
+}
+
 /// Both nodes.
 pub struct Cluster {
     /// Node a, then node b.
     pub nodes: [Member; 2],
     spaces: Spaces,
     etcd: Option<Process>,
+    volumes: usize,
     root: TempDir,
 }
 
@@ -140,6 +153,7 @@ impl Cluster {
                 root: root.path().to_owned(),
                 space,
                 bins: bins.clone(),
+                volumes: setup.volumes,
                 daemon: None,
                 soak: setup.soak,
             };
@@ -149,20 +163,23 @@ impl Cluster {
             symlink(at("arbiter"), member.dir().join("arbiter")).expect("a symbolic link");
             member.prepare_soak();
             let sizes = [("data", SIZE + DATA_TAIL_BYTES), ("cluster", CLUSTER_BYTES)];
-            for (name, bytes) in sizes {
-                let file = File::create(member.dir().join(name));
-                file.and_then(|file| file.set_len(bytes)).expect("a partition");
+            for (n, engine) in parsed.node(id).engines.iter().enumerate() {
+                for (name, bytes) in sizes {
+                    let file = File::create(member.dir().join(file_of(name, n)));
+                    file.and_then(|file| file.set_len(bytes)).expect("a partition");
+                }
+                let file = member.dir().join("format.toml");
+                fs::write(&file, &engine.text).expect("a file");
+                let mut format = Command::new(&bins.engine);
+                let made = format.args(["format", "--config"]).arg(&file).output();
+                let made = made.expect("the engine's program");
+                assert!(made.status.success(), "{made:?}");
             }
-            let file = member.dir().join("format.toml");
-            fs::write(&file, &parsed.node(id).engines[0].text).expect("a file");
-            let made = Command::new(&bins.engine).args(["format", "--config"]).arg(&file).output();
-            let made = made.expect("the engine's program");
-            assert!(made.status.success(), "{made:?}");
             member
         };
         let nodes = [node(NodeId::A, A), node(NodeId::B, B)];
         let etcd = setup.etcd.then(|| store(&nodes[A].space, root.path()));
-        Cluster { nodes, spaces, etcd, root }
+        Cluster { nodes, spaces, etcd, volumes: setup.volumes, root }
     }
 
     /// From here, daemons and engines that start believe in another boot of their host. Both
@@ -191,12 +208,16 @@ impl Cluster {
                 let fine = tried && report.groups[0].arbiter.trouble.is_none();
                 report.peer.heard && fine && report.interconnects.iter().all(|path| path.up)
             });
-            self.wait_volume(node, "the link", |report| {
-                let up = lockstep_engine::units::LinkState::Up;
-                engine(report).is_some_and(|status| status.link == up)
-            });
+            for n in 0..self.volumes {
+                self.wait_volume(node, n, "the link", |report| {
+                    let up = lockstep_engine::units::LinkState::Up;
+                    engine(report).is_some_and(|status| status.link == up)
+                });
+            }
         }
-        self.nodes[A].must(&["mirror", "create", "--both-blank"]);
+        if self.volumes > 0 {
+            self.nodes[A].must(&["mirror", "create", "--both-blank", "--volume", &volume_name(0)]);
+        }
     }
 
     /// Waits until the group is up on that node, may move, and it is safe to lose a node.
@@ -211,15 +232,22 @@ impl Cluster {
         &self.spaces
     }
 
-    /// Where clients may connect, node a first.
-    pub fn servers(&self) -> Vec<Address> {
-        self.nodes.iter().map(|node| Address::Unix(node.clients())).collect()
+    /// Where clients of a volume may connect, node a first.
+    pub fn servers_of(&self, volume: usize) -> Vec<Address> {
+        let socket =
+            |node: &Member| Address::Unix(node.dir().join(file_of("clients.sock", volume)));
+        self.nodes.iter().map(socket).collect()
     }
 
     /// Starts a load on the first `blocks` blocks of the node that serves; a server that answers
     /// nothing for `stall` is given up.
     pub fn load(&self, blocks: usize, stall: Duration) -> Load {
-        let servers = self.servers();
+        self.load_on(0, blocks, stall)
+    }
+
+    /// The same on the volume of that number.
+    pub fn load_on(&self, volume: usize, blocks: usize, stall: Duration) -> Load {
+        let servers = self.servers_of(volume);
         Load::patient(servers, blocks, 0x10c_57e9, Some(stall)).expect("a thread")
     }
 
@@ -239,11 +267,12 @@ impl Cluster {
     fn wait_volume(
         &self,
         node: usize,
+        volume: usize,
         what: &str,
         mut seen: impl FnMut(&Report) -> bool,
     ) -> Duration {
         self.wait_for(node, what, |member| {
-            let report = member.volume();
+            let report = member.volume(volume);
             (report.as_ref().is_some_and(&mut seen), report.map(|report| format!("{report:?}")))
         })
     }
@@ -309,7 +338,7 @@ impl Cluster {
 
     /// Nobody writes: once `server` has nothing dirty, both data files are the same.
     pub fn same_disks(&self, server: usize) {
-        self.wait_volume(server, "nothing to be dirty", |report| {
+        self.wait_volume(server, 0, "nothing to be dirty", |report| {
             let clean = engine(report).is_some_and(|status| status.dirty_blocks == 0);
             pair::in_sync(report) && clean
         });
@@ -320,10 +349,16 @@ impl Cluster {
     /// Ends the load and judges it: `server` is in sync, no acknowledged write is lost, every
     /// block is right, and both data files are the same.
     pub fn judge(&self, load: Load, server: usize) {
+        self.judge_on(0, load, server);
+    }
+
+    /// The same for the volume of that number.
+    pub fn judge_on(&self, volume: usize, load: Load, server: usize) {
         let wait = |what: &str, seen: pair::Sign| {
-            self.wait_volume(server, what, seen);
+            self.wait_volume(server, volume, what, seen);
         };
-        let data = self.nodes.each_ref().map(|node| node.data());
+        let file = file_of("data", volume);
+        let data = self.nodes.each_ref().map(|node| node.dir().join(&file));
         pair::judge(load, server, &wait, &|| pair::differing(data.clone(), SIZE), &|| self.logs());
     }
 }
@@ -331,10 +366,8 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         for node in &mut self.nodes {
-            if let Some(pid) = node.engine_pid() {
-                // A test that ended early may have left it stopped.
-                pair::signal(pid, "CONT");
-            }
+            // A test that ended early may have left them stopped.
+            node.engine_pids().into_iter().for_each(|pid| pair::signal(pid, "CONT"));
             node.kill();
             node.end_soak();
         }

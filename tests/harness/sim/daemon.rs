@@ -45,7 +45,7 @@ impl World {
             node,
             cluster: CLUSTER,
             group: GROUP,
-            volume: VOLUME,
+            volumes: vec![VOLUME],
             boot: host.boot,
             times,
             entropy,
@@ -204,7 +204,7 @@ impl World {
 
     fn take_step(&mut self, node: NodeId, step: Step) {
         match step {
-            Step::Engine { id, command } => {
+            Step::Engine { id, volume: _, command } => {
                 let Some(daemon) = self.host(node).daemon.as_ref() else { return };
                 let (run, engine) = (daemon.run, daemon.engine);
                 if let Some(engine) = engine {
@@ -373,7 +373,7 @@ impl World {
             && daemon.engine == Some(engine)
         {
             daemon.engine = None;
-            self.hear(node, Event::EngineGone);
+            self.hear(node, Event::EngineGone { volume: VOLUME });
         }
     }
 

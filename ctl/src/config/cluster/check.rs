@@ -9,6 +9,7 @@ use super::section::Notes;
 use super::{ArbiterSpec, Cluster, Group, Local, Monitor, Wrong};
 use crate::act::probe::spec::Spec as Probe;
 use crate::act::resource::spec::Spec as Resource;
+use crate::decide::record::VOLUMES_MAX;
 use crate::decide::settings::{FinalAction, ResourceSettings, Target, Timing};
 use lockstep_engine::limits::Times;
 use lockstep_engine::units::{NodeId, Span};
@@ -50,12 +51,24 @@ fn times(local: &Local, notes: &Notes) {
     let interval = four(local.heartbeat.interval);
     let key = "heartbeat.interval";
     rule(key, "4 × heartbeat.interval", interval, "heartbeat.timeout", timeout, true);
+    let bare = |group: &Group| !group.implicit && group.settings.volumes.is_empty();
+    if local.groups.iter().any(bare) {
+        // Its lease lives on heartbeats alone, and an owner shrinks in time for both attempts.
+        let patience = Span(times.lease.0.saturating_sub(attempts.0));
+        let large = "lease - 2 × arbiter_attempt (there is a group without mirrors)";
+        rule(key, "4 × heartbeat.interval", interval, large, patience, true);
+    }
 }
 
 fn groups(local: &Local, notes: &Notes) {
     for (g, group) in local.groups.iter().enumerate().filter(|(_, group)| !group.implicit) {
         if group.specs.is_empty() {
             notes.at_key(&format!("groups[{g}]"), Wrong::NoResources);
+        }
+        let volumes = group.settings.volumes.len();
+        if volumes > VOLUMES_MAX {
+            let wrong = Wrong::TooMany { found: volumes, found_max: VOLUMES_MAX };
+            notes.at_key(&format!("groups[{g}].resources"), wrong);
         }
         for (r, spec) in group.specs.iter().enumerate() {
             let Resource::Fs(fs) = spec else { continue };

@@ -1,17 +1,20 @@
-//! One conditional write, from its storing on the engine's disk to its closing (R4).
-//! Always: nothing is sent before the attempt is stored; an attempt is closed by nothing but a
-//! higher version, read or written. A closing write of the unchanged record needs no storing of its
-//! own: the stored attempt already tells a restarted daemon that its version has to be closed.
+//! One conditional write, from its storing on the engines' disks to its closing (R4).
+//! Always: nothing is sent before every engine of the group has stored its part, so that whichever
+//! of them a restarted daemon finds first tells it that the version has to be closed; an attempt is
+//! closed by nothing but a higher version, read or written. One that not every engine has was never
+//! sent; it is closed all the same, since an engine acts on what it has stored. A closing write of
+//! the unchanged record needs no storing of its own.
 
 use super::Decider;
-use super::state::{Claim, Closed, Outcome, Phase, Purpose};
+use super::state::{Claim, Closed, EngineSide, Outcome, Phase, Purpose, is_connected};
 use crate::decide::event::{StepId, SwapResult, Verb};
 use crate::decide::mutant::Mutant;
 use crate::decide::record::Record;
 use crate::decide::step::{EngineCommand, Note, Refused, Step};
 use crate::decide::transition::{self, Transition};
 use lockstep_engine::units::{
-    DiskState, LinkState, Members, Need, NodeId, OpenAttempt, Role, Tick, Version, VolumeRecord,
+    DiskState, LinkState, Members, Need, NodeId, OpenAttempt, Status, Tick, Version, VolumeId,
+    VolumeRecord,
 };
 use std::collections::VecDeque;
 
@@ -30,9 +33,12 @@ pub(super) struct Open {
     pub wanted: Record,
     /// The unchanged record that closes it, once one was sent.
     pub closer: Option<Record>,
-    pub stored: Stored,
-    /// Found in the engine's superblock: an earlier daemon's.
+    /// Every engine has its part on its disk.
+    pub stored: bool,
+    /// Found in the engines' superblocks: an earlier daemon's.
     pub adopted: bool,
+    /// Not every engine has it: it was never sent, and `wanted` lacks volumes.
+    pub partial: bool,
     /// Stored for a release, not to be sent.
     pub held: bool,
     /// Requests sent, and those that may still report: true for the wanted record.
@@ -45,14 +51,6 @@ pub(super) struct Open {
     pub noted: bool,
 }
 
-/// Whether the engine has the attempt on its disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stored {
-    No,
-    Asking,
-    Yes,
-}
-
 impl Open {
     fn new(transition: Transition, base: Option<Record>, wanted: Record) -> Open {
         Open {
@@ -61,8 +59,9 @@ impl Open {
             base,
             wanted,
             closer: None,
-            stored: Stored::No,
+            stored: false,
             adopted: false,
+            partial: false,
             held: false,
             sent: 0,
             out: VecDeque::new(),
@@ -72,40 +71,65 @@ impl Open {
         }
     }
 
-    /// A forced record that the engine serves under already; it still has to reach the arbiter.
+    /// A forced record that the engines serve under already; it still has to reach the arbiter.
     pub fn forced(base: Record, wanted: Record) -> Open {
-        Open { stored: Stored::Yes, ..Open::new(Transition::Force, Some(base), wanted) }
+        Open { stored: true, ..Open::new(Transition::Force, Some(base), wanted) }
     }
 }
 
 impl Decider {
-    /// Opens an attempt; its request follows when the engine has stored it.
+    /// Opens an attempt; its request follows when every engine has stored it.
     pub(super) fn begin(&mut self, transition: Transition, base: Option<Record>, wanted: Record) {
         assert!(self.open.is_none(), "one attempt at a time");
         self.open = Some(Open::new(transition, base, wanted));
     }
 
-    /// An attempt of an earlier daemon, or one whose confirmation was lost with the engine.
-    pub(super) fn adopt_attempts(&mut self, attempts: &[OpenAttempt]) {
+    /// An attempt of an earlier daemon, or one whose confirmation was lost with an engine. Any
+    /// engine that has stored it makes it open.
+    pub(super) fn adopt_attempts(&mut self) {
         let known = self.arbiter.known.as_ref().map_or(Version(0), |record| record.version);
-        let newest = attempts.iter().max_by_key(|attempt| attempt.expected);
-        let Some(attempt) = newest.filter(|attempt| attempt.expected >= known) else {
-            return; // All of them are closed: `learn` tells the engine.
-        };
-        if self.open.is_some() {
+        let found = self.engines.statuses().flat_map(|status| status.attempts.iter());
+        let Some(newest) = found.max_by_key(|attempt| attempt.expected).copied() else { return };
+        if newest.expected < known {
+            return; // All of them are closed: `learn` tells the engines.
+        }
+        let growing = self
+            .open
+            .as_ref()
+            .is_some_and(|open| open.partial && open.wanted.nonce == newest.wanted.nonce);
+        if self.open.is_some() && !growing {
             return; // Ours, or closed by what closes ours.
         }
+        let part = |status: &Status| {
+            let same = |attempt: &&OpenAttempt| attempt.wanted.nonce == newest.wanted.nonce;
+            let attempt = status.attempts.iter().find(same)?;
+            Some((status.volume, attempt.wanted))
+        };
+        let parts: Vec<(VolumeId, VolumeRecord)> =
+            self.engines.statuses().filter_map(part).collect();
         let settings = &self.settings;
-        let wanted = &attempt.wanted;
-        let record = Record::of_volume(settings.cluster, settings.group, settings.volume, wanted);
-        let base = self.arbiter.known.clone().filter(|known| known.version == attempt.expected);
-        let seen = self.engine.last_record().filter(|seen| seen.version == attempt.expected);
-        let transition = classify(settings.node, seen, wanted);
+        let head = newest.wanted;
+        let record = Record::of_parts(settings.cluster, settings.group, &head, &parts);
+        let partial = parts.len() < self.engines.count();
+        if let Some(open) = &mut self.open {
+            // Another engine is back and has its part.
+            open.partial = partial;
+            open.wanted = record;
+            return;
+        }
+        let base = self.arbiter.known.clone().filter(|known| known.version == newest.expected);
+        let seen = |volume: VolumeId| {
+            let seen = self.engines.of(volume).and_then(EngineSide::last_record);
+            seen.filter(|seen| seen.version == newest.expected).copied()
+        };
+        let parts: Vec<_> = parts.iter().map(|(volume, part)| (seen(*volume), *part)).collect();
+        let transition = classify(settings.node, &parts);
         self.open = Some(Open {
-            expected: attempt.expected,
+            expected: newest.expected,
             base,
-            stored: Stored::Yes,
+            stored: true,
             adopted: true,
+            partial,
             sent: 1,
             ..Open::new(transition, None, record)
         });
@@ -115,12 +139,14 @@ impl Decider {
     /// Does the next thing for the open attempt: store it, send it, or wait.
     pub(super) fn drive_open(&mut self, now: Tick) {
         let Some(open) = &self.open else { return };
-        let stored = if Mutant::SwapBeforeAttemptStored.on() { Stored::Yes } else { open.stored };
-        match stored {
-            Stored::Asking => return,
-            Stored::No => return self.store_open(now),
-            Stored::Yes => {}
+        if !open.stored && !Mutant::SwapBeforeAttemptStored.on() {
+            self.store_open(now);
         }
+        let Some(open) =
+            self.open.as_ref().filter(|open| open.stored || Mutant::SwapBeforeAttemptStored.on())
+        else {
+            return;
+        };
         if open.held || self.arbiter.rolled_back {
             return;
         }
@@ -144,16 +170,33 @@ impl Decider {
         self.send_open(now);
     }
 
+    /// Has every engine store its part. What is held back and not sent is stored on those that are
+    /// there: a release does not wait for an engine that has gone.
     fn store_open(&mut self, now: Tick) {
-        let ready = self.engine.status.is_some();
-        let Some(open) = &mut self.open else { return };
-        let Some(wanted) = open.wanted.for_volume(self.settings.volume) else { return };
-        if !ready {
+        let Some(open) = &self.open else { return };
+        if !(self.engines.are_there() || open.held && !self.engines.are_away()) {
             return;
         }
-        open.stored = Stored::Asking;
-        let attempt = OpenAttempt { expected: open.expected, wanted };
-        self.command(Purpose::Attempt, EngineCommand::Attempt(attempt), now);
+        let mut missing = Vec::new();
+        for engine in self.engines.iter() {
+            let Some(status) = &engine.status else { continue };
+            let Some(wanted) = open.wanted.for_volume(engine.volume) else { return };
+            let attempt = OpenAttempt { expected: open.expected, wanted };
+            if !status.attempts.contains(&attempt) {
+                let asking = engine.calling(|purpose| *purpose == Purpose::Attempt);
+                missing.push((engine.volume, attempt, asking));
+            }
+        }
+        if missing.is_empty()
+            && let Some(open) = &mut self.open
+        {
+            open.stored = true;
+        }
+        for (volume, attempt, asking) in missing {
+            if !asking {
+                self.command(volume, Purpose::Attempt, EngineCommand::Attempt(attempt), now);
+            }
+        }
     }
 
     fn send_open(&mut self, now: Tick) {
@@ -192,48 +235,64 @@ impl Decider {
     }
 
     /// Whether the wanted record is still the right one to close the attempt with. The unchanged
-    /// record always is.
+    /// one closes it as well.
     fn still_wanted(&self, now: Tick) -> bool {
         let Some(open) = &self.open else { return false };
-        let status = self.engine.status.as_ref();
-        let need = status.and_then(|status| status.need);
-        let link_down = status.is_some_and(|status| status.link == LinkState::Down);
-        let connected = self.engine.is_connected();
-        let spoiled = |disk| matches!(disk, DiskState::Inconsistent | DiskState::Failed);
-        let useless = connected && status.and_then(|status| status.peer_disk).is_some_and(spoiled);
-        let stuck = status.is_some_and(|status| status.reconcile_stuck);
-        let quiet = self.engine.is_quiet();
+        if open.partial {
+            return false; // Nobody knows all of it, and nobody has sent it.
+        }
         let swapping = |verb: fn(&Verb) -> bool| {
             self.op.as_ref().is_some_and(|op| op.phase == Phase::Swap && verb(&op.verb))
         };
+        let quiet = self.engines.are_quiet();
         match open.transition {
             Transition::Create | Transition::Force | Transition::Close => true,
             Transition::Shrink => {
-                need == Some(Need::Shrink)
+                self.all_changed(open, |status| status.need == Some(Need::Shrink))
                     || (quiet && self.claim.is_some() && !self.has_lease(now))
             }
-            Transition::Grow => need == Some(Need::Grow) || Mutant::GrowWithoutNeed.on(),
+            Transition::Grow => {
+                self.all_changed(open, |status| status.need == Some(Need::Grow))
+                    || Mutant::GrowWithoutNeed.on()
+            }
             Transition::Takeover => {
-                let silent = status.is_some_and(|status| status.silent);
                 let evident = open.base.as_ref().is_some_and(|base| self.evident(base, now));
                 swapping(|verb| matches!(verb, Verb::Takeover))
                     && !open.adopted
-                    && silent
+                    && self.engines.are_silent()
                     && evident
             }
             Transition::Start => {
-                let same = open.base.as_ref().is_some_and(|base| {
-                    base.is_alone(self.me()) || !open.wanted.is_alone(self.me())
-                });
+                // Alone only beside a peer that can't be made equal.
+                let lonely = |status: &Status| {
+                    let spoiled =
+                        |disk| matches!(disk, DiskState::Inconsistent | DiskState::Failed);
+                    let useless = is_connected(status) && status.peer_disk.is_some_and(spoiled);
+                    status.link == LinkState::Down || useless || status.reconcile_stuck
+                };
                 swapping(|verb| matches!(verb, Verb::Start { .. }))
                     && !open.adopted
-                    && (same || link_down || useless || stuck)
+                    && open.base.is_some()
+                    && self.all_changed(open, lonely)
             }
-            Transition::Move => (quiet && connected) || Mutant::MoveBeforeDemote.on(),
+            Transition::Move => {
+                (quiet && self.engines.are_connected()) || Mutant::MoveBeforeDemote.on()
+            }
             // A stop stored for a release of an earlier daemon: with a copy that can't serve, the
             // group is better released again than left to nobody.
-            Transition::Stop => quiet && !(open.adopted && self.engine.is_spoiled()),
+            Transition::Stop => quiet && !(open.adopted && self.engines.any_spoiled()),
         }
+    }
+
+    /// Whether this holds for the engine of every volume whose members the attempt changes.
+    fn all_changed(&self, open: &Open, holds: impl Fn(&Status) -> bool) -> bool {
+        let Some(base) = &open.base else { return false };
+        base.volumes.iter().all(|entry| {
+            let wanted = open.wanted.for_volume(entry.volume);
+            let same = wanted.is_some_and(|wanted| wanted.members == entry.members);
+            let engine = self.engines.of(entry.volume);
+            same || engine.and_then(|engine| engine.status.as_ref()).is_some_and(&holds)
+        })
     }
 
     pub(super) fn swap_ended(&mut self, id: StepId, result: SwapResult, now: Tick) {
@@ -328,36 +387,50 @@ impl Decider {
             return true;
         }
         let boot = self.settings.boot;
-        let mark = self.engine.status.as_ref().and_then(|status| status.mark);
-        mark.is_some_and(|mark| {
-            mark.boot == boot && open.wanted.volumes.iter().all(|v| v.parent == mark.generation)
+        open.wanted.volumes.iter().all(|entry| {
+            let engine = self.engines.of(entry.volume);
+            let mark = engine.and_then(|engine| engine.status.as_ref()?.mark);
+            mark.is_some_and(|mark| mark.boot == boot && entry.parent == mark.generation)
         })
     }
 
-    /// The engine could not store an attempt: nothing was sent, nothing is open.
+    /// An engine could not store its part of an attempt: nothing was sent. What others have stored
+    /// is closed as a restarted daemon would do it.
     pub(super) fn attempt_refused(&mut self, word: String, now: Tick) {
-        if self.open.as_ref().is_none_or(|open| open.sent > 0) {
+        let Some(open) = self.open.as_mut().filter(|open| !open.stored && open.sent == 0) else {
             return;
+        };
+        if let Some(op) = self.op.as_mut().filter(|op| op.phase == Phase::Store) {
+            op.unstored = true;
+            op.phase = Phase::Demote;
+            let asking = self.engines.calling(|purpose| *purpose == Purpose::Attempt);
+            if asking || self.engines.any(|status| has_attempt(status, open)) {
+                open.stored = true; // Held back where it is stored.
+                return;
+            }
         }
         self.open = None;
         self.needs_at = now.after(self.times().arbiter_attempt);
-        match &mut self.op {
-            Some(op) if op.phase == Phase::Store => {
-                op.unstored = true;
-                op.phase = Phase::Demote;
-            }
-            Some(op) if op.phase == Phase::Swap => {
-                self.finish(Err(Refused::Engine(word)), now);
-            }
-            _ => {}
+        if self.op.is_some_and(|op| op.phase == Phase::Swap) {
+            self.finish(Err(Refused::Engine(word)), now);
         }
+        self.adopt_attempts();
     }
 }
 
-/// Which transition an attempt of an earlier daemon is.
-fn classify(node: NodeId, seen: Option<&VolumeRecord>, wanted: &VolumeRecord) -> Transition {
+fn has_attempt(status: &Status, open: &Open) -> bool {
+    status.attempts.iter().any(|attempt| attempt.wanted.nonce == open.wanted.nonce)
+}
+
+/// Which transition an attempt of an earlier daemon is, from what each engine has stored of it and
+/// of the record that it is conditional on.
+fn classify(node: NodeId, parts: &[(Option<VolumeRecord>, VolumeRecord)]) -> Transition {
+    let Some((seen, wanted)) = parts.first() else { return Transition::Close };
     let raised = seen.is_none_or(|seen| wanted.epoch > seen.epoch);
     let was_peers = seen.is_none_or(|seen| seen.primary == Some(node.peer()));
+    let shrinks = |(seen, wanted): &(Option<VolumeRecord>, VolumeRecord)| {
+        wanted.members != Members::BOTH && seen.is_none_or(|seen| seen.members == Members::BOTH)
+    };
     match wanted.primary {
         _ if wanted.version == Version(1) => Transition::Create,
         _ if wanted.forced => Transition::Force,
@@ -365,12 +438,7 @@ fn classify(node: NodeId, seen: Option<&VolumeRecord>, wanted: &VolumeRecord) ->
         Some(owner) if owner != node => Transition::Move,
         Some(_) if raised && was_peers => Transition::Takeover,
         Some(_) if raised => Transition::Start,
-        Some(_) if wanted.members == Members::BOTH => Transition::Grow,
-        Some(_) => Transition::Shrink,
+        Some(_) if parts.iter().any(shrinks) => Transition::Shrink,
+        Some(_) => Transition::Grow,
     }
-}
-
-/// Whether a role answers clients.
-pub(super) const fn serves(role: Role) -> bool {
-    matches!(role, Role::Primary | Role::Demoting)
 }

@@ -1,7 +1,7 @@
 //! Requests: an operator's, or the decider's own. Each is answered exactly once.
 
 use super::attempt::Open;
-use super::state::{Claim, Op, Phase};
+use super::state::{Claim, Op, Phase, is_connected};
 use super::{Decider, GIVE_UP};
 use crate::decide::event::{RequestId, Verb};
 use crate::decide::mutant::Mutant;
@@ -9,7 +9,7 @@ use crate::decide::record::Record;
 use crate::decide::step::{Refused, Step, Waiting};
 use crate::decide::transition::{self, Inputs, Transition};
 use lockstep_engine::limits::Times;
-use lockstep_engine::units::{LinkState, Role, Tick};
+use lockstep_engine::units::{LinkState, Tick};
 
 impl Op {
     /// A request that nobody has to be answered for.
@@ -44,7 +44,7 @@ impl Decider {
             // An operator who forces does not wait, nor one who says that the peer serves nothing.
             self.finish(Err(Refused::Busy), now);
         }
-        if self.engine.status.is_none() && !matches!(verb, Verb::Release) {
+        if !self.engines.are_there() && !matches!(verb, Verb::Release) {
             return self.reply(request, Err(Refused::EngineAway));
         }
         self.op = Some(Op { request: Some(request), ..Op::own(verb, now) });
@@ -98,7 +98,7 @@ impl Decider {
     /// One turn of the request under way; true when another may follow at once.
     pub(super) fn op_turn(&mut self, now: Tick) -> bool {
         let Some(op) = self.op else { return false };
-        if self.engine.status.is_none() && !matches!(op.verb, Verb::Release) {
+        if !self.engines.are_there() && !matches!(op.verb, Verb::Release) {
             if op.phase == Phase::Swap {
                 return false; // Decided by what closes the attempt.
             }
@@ -144,7 +144,7 @@ impl Decider {
         false
     }
 
-    /// A fresh record that the engine has learned, with no attempt open.
+    /// A fresh record that the engines have learned, with no attempt open.
     pub(super) fn checked_record(&mut self, now: Tick) -> Option<Record> {
         if !self.is_settled(now) {
             return None;
@@ -153,10 +153,15 @@ impl Decider {
             self.finish(Err(Refused::NoRecord), now);
             return None;
         };
-        if !self.engine_is_told(&record) {
+        if !self.is_of_volumes(&record) {
+            self.finish(Err(Refused::OtherVolumes), now);
+            return None;
+        }
+        if !self.engines_are_told(&record) {
             let asked = self.op.map_or(now, |op| op.asked);
             let at = asked.after(GIVE_UP);
-            if let (Some(word), true) = (self.engine.learn_refused.clone(), now >= at) {
+            let word = self.engines.iter().find_map(|engine| engine.learn_refused.clone());
+            if let (Some(word), true) = (word, now >= at) {
                 self.finish(Err(Refused::Engine(word)), now);
             } else if now < at {
                 self.wake_at(at);
@@ -203,13 +208,17 @@ impl Decider {
                 return false;
             }
         }
-        if self.released.is_some() && self.engine.is_spoiled() {
+        if self.released.is_some() && self.engines.any_spoiled() {
             // What the peer may take over with stays said: nothing here can serve instead.
             return self.finish(Err(Refused::BadCopy), now);
         }
         self.withdraw_release();
+        if without_peer && self.try_create_seat(false, now) {
+            self.wait(Waiting::Arbiter);
+            return false;
+        }
         let Some(record) = self.checked_record(now) else { return false };
-        if self.owns(&record) && self.engine.role() == Some(Role::Primary) {
+        if self.owns(&record) && self.engines.are_primary() {
             return self.finish(Err(Refused::AlreadyPrimary), now);
         }
         if let (true, Some(claim)) = (self.owns(&record), self.claim)
@@ -221,15 +230,23 @@ impl Decider {
         let peer_dead = without_peer || self.boot_grace_over(now);
         let inputs = Inputs { peer_dead, ..self.inputs() };
         let author = self.author();
-        let greeting = self.engine.status.as_ref().map(|status| status.link);
-        let greets = greeting == Some(LinkState::Greeting) && !without_peer;
-        match transition::start(&record, author, &inputs) {
+        let greeting = self.engines.any(|status| status.link == LinkState::Greeting);
+        let greets = greeting && !without_peer;
+        let vouched = without_peer && self.is_seat() && self.evident(&record, now);
+        let barred = record.owner == Some(self.me().peer()) || !record.is_member(self.me());
+        let next = if vouched && barred {
+            // No data is at stake: an operator who says that the peer is dead may have the group.
+            transition::force(&record, author, &inputs)
+        } else {
+            transition::start(&record, author, &inputs)
+        };
+        match next {
             Ok(next) if !greets => {
                 self.begin(Transition::Start, Some(record), next);
                 self.enter(Phase::Swap)
             }
             Ok(_) | Err(Refused::NotInSync) => {
-                let connected = self.engine.is_connected() || greets;
+                let connected = self.engines.any(is_connected) || greets;
                 self.wait(if connected { Waiting::Reconcile } else { Waiting::BootGrace });
                 let at = self.boot_grace_at(now);
                 if !connected && at > now {
@@ -244,8 +261,9 @@ impl Decider {
     /// When a peer that lives and reaches the arbiter would have won (§1.2).
     fn boot_grace_at(&self, now: Tick) -> Tick {
         let grace = Times::boot_grace(self.times());
-        // The engine listens since it was seen; what it heard before that counts too.
-        let link = self.link_heard(now).max(self.engine.seen);
+        // An engine listens since it was seen; what it heard before that counts too.
+        let seen = self.engines.iter().map(|engine| engine.seen).max();
+        let link = self.link_heard(now).max(seen.unwrap_or(now));
         link.max(self.peer.heard).max(self.settings.heartbeats_from).after(grace)
     }
 
@@ -254,7 +272,7 @@ impl Decider {
     }
 
     /// An operator starts here what was released here: the stored stop is closed, unsent.
-    fn withdraw_release(&mut self) {
+    pub(super) fn withdraw_release(&mut self) {
         // Stored or not, the peer may have been told, and act on it late: nobody serves this one.
         self.maybe_released = self.released.or(self.maybe_released);
         self.announce(None);
@@ -292,7 +310,7 @@ impl Decider {
         let Some(base) = self.base() else {
             return self.finish(Err(Refused::NoRecord), now);
         };
-        if self.owns(&base) && self.engine.role() == Some(Role::Primary) {
+        if self.owns(&base) && self.engines.are_primary() {
             return self.finish(Err(Refused::AlreadyPrimary), now);
         }
         let inputs = self.inputs();
@@ -312,8 +330,7 @@ impl Decider {
     /// The arbiter does not answer an operator who forces: serve, write the record when it does.
     fn force_alone(&mut self, now: Tick) -> bool {
         let Some(open) = &self.open else { return self.enter(Phase::Check) };
-        let stored = open.stored == super::attempt::Stored::Yes;
-        if open.transition != Transition::Force || !stored {
+        if open.transition != Transition::Force || !open.stored {
             self.wait(Waiting::Engine);
             return false;
         }

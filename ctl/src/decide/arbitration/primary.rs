@@ -1,14 +1,13 @@
 //! What an owner does without being asked: serve what it may serve, shrink, grow, hand over.
 
 use super::Decider;
-use super::attempt::serves;
-use super::state::{Claim, Op, Phase, Purpose};
+use super::state::{Claim, EngineSide, Op, Phase, Purpose, serves};
 use crate::decide::event::Verb;
 use crate::decide::mutant::Mutant;
 use crate::decide::record::Record;
 use crate::decide::step::{EngineCommand, Refused, Waiting};
 use crate::decide::transition::{self, Inputs, Transition};
-use lockstep_engine::units::{LinkState, Need, NodeId, Tick, Version};
+use lockstep_engine::units::{LinkState, Need, Status, Tick};
 
 impl Decider {
     /// Finds out whether this node may promote without an operator (§1.1, R10, R42).
@@ -28,27 +27,35 @@ impl Decider {
         if self.given_up == Some(base.version) {
             return;
         }
-        let Some(status) = &self.engine.status else { return };
-        let this_boot = status.primary_boot == self.settings.boot;
-        let resumed = this_boot || serves(status.role) || Mutant::ResumeAfterReboot.on(); // R42
+        if !self.engines.are_there() {
+            return;
+        }
+        // An engine that was primary in this boot shows that the host has not rebooted since, which
+        // is true of all its copies.
+        let boot = self.settings.boot;
+        let this_boot =
+            self.engines.any(|status| status.primary_boot == boot || serves(status.role));
+        let resumed = this_boot || Mutant::ResumeAfterReboot.on(); // R42
         let moved = base.writer == self.me().peer() && !base.forced && self.may_accept_move(&base);
         if resumed || moved {
             self.claim = Some(Claim { epoch: base.epoch, gated: false, moved: !resumed });
         }
     }
 
-    /// A move to this node counts in the life that could accept it: the in-sync mark shows that the
+    /// A move to this node counts in the life that could accept it: the in-sync marks show that the
     /// host has not rebooted since, or this decider has itself moved the group away before.
     fn may_accept_move(&self, base: &Record) -> bool {
         let boot = self.settings.boot;
-        let mark = self.engine.status.as_ref().and_then(|status| status.mark);
-        let marked = mark.is_some_and(|mark| {
-            mark.boot == boot && base.volumes.iter().all(|v| v.generation == mark.generation)
+        let marked = base.volumes.iter().all(|entry| {
+            let engine = self.engines.of(entry.volume);
+            let mark = engine.and_then(|engine| engine.status.as_ref()?.mark);
+            mark.is_some_and(|mark| mark.boot == boot && mark.generation == entry.generation)
         });
         marked || self.moved_away.is_some_and(|version| version < base.version)
     }
 
-    /// Promotes the engine when this node has the right to, and the record still says so.
+    /// Promotes the engines when this node has the right to, and the record still says so: none
+    /// before every one of them is there and may.
     pub(super) fn serve(&mut self, now: Tick) {
         let Some(claim) = self.claim else { return };
         let handing_over = |op: &Op| match op.verb {
@@ -61,12 +68,17 @@ impl Decider {
         }
         let told =
             |p: &Purpose| matches!(p, Purpose::Promote(_) | Purpose::Learn(_) | Purpose::Fence);
-        if !self.engine.is_quiet() || self.engine.calling(told) {
+        let waiting = self.engines.which(|engine| engine.is_quiet() && !engine.calling(told));
+        let half_fenced = self.fenced && self.engines.any(|status| serves(status.role));
+        if waiting.is_empty() || !self.engines.are_there() || half_fenced {
             return;
         }
         let Some(base) = self.base() else { return };
         let forced = self.local.as_ref().is_some_and(|local| local.nonce == base.nonce);
         if !(forced || self.open.is_none() && self.is_confirmed(&base)) {
+            return;
+        }
+        if !self.is_of_volumes(&base) {
             return;
         }
         let inputs = self.inputs();
@@ -90,17 +102,43 @@ impl Decider {
         if unsure && !Mutant::ResumeWhatWasReleased.on() {
             return self.write_anew(&base, now);
         }
-        if now < self.engine.promote.at {
-            let at = self.engine.promote.at;
-            return self.wake_at(at);
+        for volume in waiting {
+            let at = self.engines.of(volume).map_or(now, |engine| engine.promote.at);
+            if now < at {
+                self.wake_at(at);
+            } else if let Some(record) = base.for_volume(volume) {
+                self.fenced = false;
+                let command = EngineCommand::Promote(record);
+                self.command(volume, Purpose::Promote(record), command, now);
+            }
         }
-        let Some(record) = base.for_volume(self.settings.volume) else { return };
-        self.fenced = false;
-        self.command(Purpose::Promote(record), EngineCommand::Promote(record), now);
+    }
+
+    /// An engine has refused and this node has given up: what serves without it goes to rest, since
+    /// the group can't use it.
+    pub(super) fn stand_down(&mut self, now: Tick) {
+        let idle = self.op.is_none() && self.open.is_none() && self.claim.is_none();
+        let given_up = self.base().is_some_and(|base| self.given_up == Some(base.version));
+        let under_way = |p: &Purpose| matches!(p, Purpose::Demote | Purpose::Fence);
+        if !idle || !given_up || self.engines.calling(under_way) {
+            return;
+        }
+        let serving = self.engines.which(EngineSide::is_serving);
+        if serving.len() == self.engines.count() {
+            return;
+        }
+        for volume in serving {
+            let at = self.engines.of(volume).map_or(now, |engine| engine.other.at);
+            if now < at {
+                self.wake_at(at);
+            } else {
+                self.command(volume, Purpose::Demote, EngineCommand::Demote, now);
+            }
+        }
     }
 
     /// A strongly consistent exchange showed this very record; or (R10) nobody else can win it and
-    /// the engine has it on disk.
+    /// all engines have it on disk.
     pub(super) fn is_confirmed(&self, base: &Record) -> bool {
         if self.arbiter.rolled_back {
             return false;
@@ -110,8 +148,10 @@ impl Decider {
         if (self.arbiter.fresh && same) || Mutant::PromoteWithoutRead.on() {
             return true;
         }
-        let stored = self.engine.last_record().is_some_and(|seen| seen.nonce == base.nonce);
-        self.arbiter.failures > 0 && stored && base.is_alone(self.me())
+        let stored =
+            |engine: &EngineSide| engine.last_record().is_some_and(|seen| seen.nonce == base.nonce);
+        let stored = self.engines.iter().all(stored);
+        self.arbiter.failures > 0 && stored && !base.is_member(self.me().peer())
     }
 
     /// The peer is away, or silent because it takes over: goes on alone before it serves, instead
@@ -132,13 +172,6 @@ impl Decider {
         }
     }
 
-    /// Whether the engine answers clients under the record of that version.
-    pub(super) fn serves_at(&self, version: Version) -> bool {
-        self.engine.status.as_ref().is_some_and(|status| {
-            serves(status.role) && status.record.is_some_and(|seen| seen.version == version)
-        })
-    }
-
     /// This version may have been released, and the peer may hear of it or act on it late.
     /// The same record one version higher is one that nobody has released; whoever writes first on
     /// the old one decides.
@@ -155,7 +188,7 @@ impl Decider {
         self.drive_open(now);
     }
 
-    /// The engine serves under the record that it was handed.
+    /// The engines serve under the record that they were handed.
     pub(super) fn promoted(&mut self, now: Tick) {
         if let Some(claim) = &mut self.claim {
             claim.gated = false;
@@ -166,7 +199,7 @@ impl Decider {
         }
     }
 
-    /// The engine refused to serve: whoever asked is told, and a move to this node is undone.
+    /// An engine refused to serve: whoever asked is told, and a move to this node is undone.
     pub(super) fn promote_refused(&mut self, word: String, now: Tick) {
         let moved = self.claim.is_some_and(|claim| claim.moved);
         if self.op.is_some_and(|op| op.phase == Phase::Promote) {
@@ -181,7 +214,16 @@ impl Decider {
         self.claim = None;
         self.given_up = Some(base.version);
         let heard = self.peer.heard.after(self.times().heartbeat_timeout) > now;
-        let alive = self.engine.is_connected() || heard;
+        let alive = self.engines.are_connected() || heard;
+        if !self.engines.are_quiet() {
+            // What serves already, or will, goes to rest first; then the same follows.
+            let phase = Phase::Demote;
+            self.op = Some(match alive {
+                true => Op { phase, ..Op::own(Verb::Move, now) },
+                false => Op { phase, ..Op::own(Verb::Release, now) },
+            });
+            return;
+        }
         let inputs = Inputs { was_in_sync: true, ..self.inputs() };
         let author = self.author();
         match transition::move_(&base, author, &inputs) {
@@ -190,50 +232,56 @@ impl Decider {
         }
     }
 
-    /// What the engine asks for.
+    /// What the engines ask for: each for its volume, all in one write of the group's record. A
+    /// disk that failed comes before answers that are held, and those before a second copy.
     pub(super) fn needs(&mut self, now: Tick) {
-        let Some(status) = &self.engine.status else { return };
-        let careless = Mutant::GrowWithoutNeed.on() && status.link == LinkState::Up;
-        let need = status.need.or(careless.then_some(Need::Grow));
-        let Some(need) = need.filter(|_| serves(status.role)) else { return };
         let Some(base) = self.base().filter(|base| self.owns(base)) else { return };
+        if self.open.is_some() || self.released.is_some() || self.arbiter.rolled_back {
+            return;
+        }
+        let careless = |status: &Status| {
+            Mutant::GrowWithoutNeed.on() && status.link == LinkState::Up && status.need.is_none()
+        };
+        let needed = |need: Need| {
+            let needs = |status: &Status| status.need == Some(need);
+            let holds = |s: &Status| needs(s) || need == Need::Grow && careless(s);
+            self.engines.any(|status| serves(status.role) && holds(status))
+        };
+        let can_pass = needed(Need::HandOver) && base.has_both();
+        let (shrink, grow) = (needed(Need::Shrink), needed(Need::Grow) && !base.has_both());
         // Metadata that failed learns nothing any more; the group is handed over all the same.
-        let told = need == Need::HandOver
-            || status.record.is_some_and(|seen| seen.version == base.version);
-        if !told || self.open.is_some() || self.released.is_some() || self.arbiter.rolled_back {
+        let told = self.engines.are_told(base.version);
+        if !can_pass && !(told && (shrink || grow)) {
             return;
         }
         if now < self.needs_at {
             return self.wake_at(self.needs_at);
         }
+        if can_pass {
+            return self.hand_over(now);
+        }
         let inputs = self.inputs();
         let author = self.author();
-        let me: NodeId = self.me();
-        let next = match need {
-            Need::Shrink if !base.is_alone(me) => {
-                Some((Transition::Shrink, transition::shrink(&base, author, &inputs)))
-            }
-            Need::Grow if !base.has_both() => {
-                Some((Transition::Grow, transition::grow(&base, author, &inputs)))
-            }
-            Need::HandOver if base.has_both() => {
-                self.hand_over(now);
-                None
-            }
-            _ => None,
+        let (transition, next) = if shrink {
+            (Transition::Shrink, transition::shrink(&base, author, &inputs))
+        } else {
+            (Transition::Grow, transition::grow(&base, author, &inputs))
         };
-        if let Some((transition, Ok(next))) = next {
-            if Mutant::LoosenBeforeShrink.on()
-                && let Some(record) = next.for_volume(self.settings.volume)
-            {
-                self.command(Purpose::Learn(record), EngineCommand::Learn(record), now); // R1
+        if let Ok(next) = next {
+            if Mutant::LoosenBeforeShrink.on() {
+                for volume in self.engines.which(|_| true) {
+                    if let Some(record) = next.for_volume(volume) {
+                        let command = EngineCommand::Learn(record);
+                        self.command(volume, Purpose::Learn(record), command, now); // R1
+                    }
+                }
             }
             self.begin(transition, Some(base), next);
             self.drive_open(now);
         }
     }
 
-    /// The disk here has failed and the peer's is good: fence, release.
+    /// A disk here has failed and the peer's is good, or an engine can't serve: fence, release.
     pub(super) fn hand_over(&mut self, now: Tick) {
         if self.op.is_some() {
             return;
@@ -242,10 +290,9 @@ impl Decider {
         while self.op_turn(now) {}
     }
 
-    /// Waits for the engine to have what the arbiter has.
-    pub(super) fn engine_is_told(&mut self, record: &Record) -> bool {
-        let seen = self.engine.last_record().map(|seen| seen.version);
-        if seen == Some(record.version) {
+    /// Waits for the engines to have what the arbiter has.
+    pub(super) fn engines_are_told(&mut self, record: &Record) -> bool {
+        if self.engines.are_told(record.version) {
             return true;
         }
         self.wait(Waiting::Engine);

@@ -3,7 +3,7 @@
 //! to doubt it.
 
 use super::attempt::Open;
-use super::state::{Outcome, ReadCall};
+use super::state::{EngineSide, Outcome, ReadCall};
 use super::{BACKOFF_MAX, Decider, PROBE_EVERY};
 use crate::decide::event::{ReadResult, StepId};
 use crate::decide::mutant::Mutant;
@@ -22,7 +22,7 @@ impl Decider {
 
     /// Highest version that this node has seen anywhere.
     pub(super) fn highest(&self) -> Version {
-        self.base().map_or(Version(0), |record| record.version)
+        self.newest().map_or(Version(0), |newest| newest.record.version)
     }
 
     pub(super) fn read_if_due(&mut self, now: Tick) {
@@ -82,7 +82,8 @@ impl Decider {
     /// §3.1: deleted or rolled back, unless it is a forced record on its way to the arbiter.
     fn older_than_seen(&mut self, found: Option<Record>) {
         self.arbiter.fresh = true; // Asking again at once would not help; the probe will.
-        let forced = self.engine.last_record().filter(|seen| {
+        let forced = self.stored().filter(|seen| seen.whole).map(|seen| seen.record);
+        let forced = forced.filter(|seen| {
             let stored = found.as_ref().map_or(Version(0), |record| record.version);
             seen.forced && seen.writer == self.me() && seen.version.0 == stored.0 + 1
         });
@@ -90,10 +91,7 @@ impl Decider {
             let newer_known =
                 self.arbiter.known.as_ref().is_some_and(|r| r.version > stored.version);
             if !newer_known && self.open.is_none() {
-                let settings = &self.settings;
-                let wanted =
-                    Record::of_volume(settings.cluster, settings.group, settings.volume, seen);
-                self.open = Some(Open::forced(stored.clone(), wanted));
+                self.open = Some(Open::forced(stored.clone(), seen));
                 self.arbiter.known = found;
             }
             return;
@@ -110,10 +108,11 @@ impl Decider {
 
     /// The same version with two nonces: two arbiters, or two forced nodes. Nobody merges them.
     pub(super) fn agree(&mut self) {
-        let (Some(known), Some(stored)) = (&self.arbiter.known, self.engine.last_record()) else {
-            return;
-        };
-        if known.version == stored.version && known.nonce != stored.nonce {
+        let known = self.arbiter.known.as_ref().map(|known| (known.version, known.nonce));
+        let stored = self.engines.iter().filter_map(EngineSide::last_record);
+        let mut seen: Vec<_> = stored.map(|seen| (seen.version, seen.nonce)).chain(known).collect();
+        seen.sort_unstable();
+        if seen.windows(2).any(|pair| pair[0].0 == pair[1].0 && pair[0].1 != pair[1].1) {
             self.rolled_back();
         }
     }
@@ -130,7 +129,7 @@ impl Decider {
             return;
         }
         let version = record.version;
-        if self.arbiter.known.is_none() && !self.serves_at(version) {
+        if self.arbiter.known.is_none() && !self.all_serve_at(version) {
             self.maybe_released = Some(version);
         }
         self.arbiter.known = Some(record);

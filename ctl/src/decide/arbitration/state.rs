@@ -5,7 +5,8 @@ use crate::decide::event::{PeerBeat, RequestId, StepId, Verb};
 use crate::decide::record::Record;
 use crate::decide::step::Waiting;
 use lockstep_engine::units::{
-    DiskState, Epoch, InSyncMark, LinkState, Role, StartId, Status, Tick, Version, VolumeRecord,
+    DiskState, Epoch, InSyncMark, LinkState, Role, StartId, Status, Tick, Version, VolumeId,
+    VolumeRecord,
 };
 use std::collections::BTreeMap;
 
@@ -43,9 +44,11 @@ pub(super) struct ReadCall {
     pub floor: Version,
 }
 
-/// The engine of this node.
+/// The engine of one volume on this node, or the keeper of a group without volumes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct EngineSide {
+    /// Its volume.
+    pub volume: VolumeId,
     /// Last status, brought up to date by what the engine has confirmed since; `None` when away.
     pub status: Option<Status>,
     /// When that status came.
@@ -75,27 +78,29 @@ pub(super) struct EngineSide {
 }
 
 impl EngineSide {
-    /// The role, when the engine is there.
-    pub fn role(&self) -> Option<Role> {
-        self.status.as_ref().map(|status| status.role)
+    /// An engine that nothing was heard of.
+    pub fn new(volume: VolumeId, now: Tick) -> EngineSide {
+        EngineSide { volume, away_since: now, ..EngineSide::default() }
     }
 
-    /// Whether the copy here can't serve: its engine refuses every promotion but a forced one.
-    pub fn is_spoiled(&self) -> bool {
-        self.status.as_ref().is_some_and(|status| {
-            let sound = matches!(status.disk, DiskState::UpToDate | DiskState::Consistent);
-            status.needs_full || !sound
-        })
+    /// Whether it answers clients, or did when it was last heard of.
+    pub fn may_serve(&self) -> bool {
+        self.status.as_ref().map_or(self.served, |status| serves(status.role))
     }
 
-    /// Whether the engine is there and answers no client.
+    /// Whether it is there and serves.
+    pub fn is_serving(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| serves(status.role))
+    }
+
+    /// Whether it is there and answers no client.
     pub fn is_quiet(&self) -> bool {
-        self.role() == Some(Role::Secondary)
+        self.status.as_ref().is_some_and(|status| status.role == Role::Secondary)
     }
 
-    /// Whether the link has a session with both hellos.
-    pub fn is_connected(&self) -> bool {
-        self.status.as_ref().is_some_and(|status| status.link == LinkState::Up)
+    /// Whether it is there, answers no client, and no promotion is on its way to it.
+    pub fn is_at_rest(&self) -> bool {
+        self.is_quiet() && !self.calling(|purpose| matches!(purpose, Purpose::Promote(_)))
     }
 
     /// Last accepted record, also of an engine that is away.
@@ -110,6 +115,22 @@ impl EngineSide {
     pub fn calling(&self, kind: fn(&Purpose) -> bool) -> bool {
         self.calls.values().any(|call| kind(&call.purpose))
     }
+}
+
+/// Whether a role answers clients.
+pub(super) const fn serves(role: Role) -> bool {
+    matches!(role, Role::Primary | Role::Demoting)
+}
+
+/// Whether the copy of that engine can't serve: it refuses every promotion but a forced one.
+pub(super) fn is_spoiled(status: &Status) -> bool {
+    let sound = matches!(status.disk, DiskState::UpToDate | DiskState::Consistent);
+    status.needs_full || !sound
+}
+
+/// Whether the link of that engine has a session with both hellos.
+pub(super) fn is_connected(status: &Status) -> bool {
+    status.link == LinkState::Up
 }
 
 /// A wait that doubles with every failure.
@@ -156,7 +177,7 @@ pub(super) struct Peer {
     pub prompted: (Version, Tick),
 }
 
-/// The right of this node to promote its engine without asking anybody for more than a read.
+/// The right of this node to promote its engines without asking anybody for more than a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     /// Epoch in which it was earned: by a transition of this decider, by a move to this node, or
@@ -182,7 +203,7 @@ pub(super) struct Op {
     pub shown: Option<Waiting>,
     /// Fence instead of demoting: the disk has failed.
     pub fence: bool,
-    /// The engine could not store the release.
+    /// An engine could not store the release.
     pub unstored: bool,
 }
 
@@ -191,19 +212,19 @@ pub(super) struct Op {
 pub(super) enum Phase {
     /// Preconditions, on a fresh record. Leaves when they hold or are refused.
     Check,
-    /// The attempt of a release is being stored. Leaves with the engine's answer.
+    /// The attempt of a release is being stored. Leaves with the engines' answers.
     Store,
-    /// The engine drains and flushes. Leaves when it is secondary, or refused.
+    /// The engines drain and flush. Leaves when all are secondary, or one has refused.
     Demote,
-    /// The engine is secondary; the write is next.
+    /// All engines are secondary; the write is next.
     Demoted,
-    /// The engine falls silent. Leaves with its answer, or when the peer is heard.
+    /// The engines fall silent. Leaves when all are, or when the peer is heard.
     Prepare,
     /// The old primary's lease runs out. Leaves when it is over, or when the peer is heard.
     Lease,
     /// The write is under way. Leaves when the attempt is closed (R4).
     Swap,
-    /// The record is won. Leaves when the engine is primary, or refused.
+    /// The record is won. Leaves when all engines are primary, or one has refused.
     Promote,
 }
 

@@ -4,14 +4,14 @@
 
 use super::Decider;
 use super::attempt::Open;
-use super::state::{Op, Phase, Purpose};
+use super::state::{EngineSide, Op, Phase, Purpose};
 use super::view::EvidenceView;
 use crate::decide::event::{PeerBeat, Verb};
 use crate::decide::mutant::Mutant;
 use crate::decide::record::Record;
 use crate::decide::step::{EngineCommand, Note, Refused, Step, Waiting};
-use crate::decide::transition::{self, Inputs, Transition};
-use lockstep_engine::units::{LinkState, Role, Tick, Version};
+use crate::decide::transition::{self, Author, Copy, Inputs, Transition};
+use lockstep_engine::units::{Generation, LinkState, Nonce, Role, Tick, Version};
 
 impl Decider {
     pub(super) fn heartbeat(&mut self, beat: PeerBeat, now: Tick) {
@@ -29,17 +29,18 @@ impl Decider {
         self.peer.beat = Some(beat);
     }
 
-    /// Last sign of the peer on the link. A link with a session is a sign.
+    /// Last sign of the peer on any link. A link with a session is a sign.
     pub(super) fn link_heard(&self, now: Tick) -> Tick {
-        match &self.engine.status {
+        let heard = self.engines.iter().map(|engine| match &engine.status {
             Some(status) if status.link == LinkState::Down => {
-                status.peer_heard.unwrap_or(self.engine.seen)
+                status.peer_heard.unwrap_or(engine.seen)
             }
             _ => now, // Without the engine nobody listens.
-        }
+        });
+        heard.max().unwrap_or(now)
     }
 
-    /// When the silence of link and heartbeats becomes evidence, if nothing is heard before.
+    /// When the silence of all links and heartbeats becomes evidence, if nothing is heard before.
     fn evident_at(&self, now: Tick) -> Tick {
         self.link_heard(now).max(self.peer.heard).after(self.times().heartbeat_timeout)
     }
@@ -61,17 +62,12 @@ impl Decider {
             || now >= self.evident_at(now)
     }
 
-    /// R13: after this tick no answer of this node supports a lease of the old primary.
+    /// R13: after this tick no answer of this node supports a lease of the old primary: neither of
+    /// its daemon nor of any of its engines.
     pub(super) fn answers_over_at(&self, now: Tick) -> Tick {
         let times = self.times();
-        let link = match &self.engine.status {
-            // A predecessor of this engine may have answered until it died.
-            Some(status) if status.silent => {
-                status.pong_sent.unwrap_or(Tick(0)).max(self.engine.seen)
-            }
-            _ => now,
-        };
-        let last = link.max(self.peer.answered);
+        let last = self.engines.iter().map(|engine| last_pong(engine, now));
+        let last = last.max().unwrap_or(now).max(self.peer.answered);
         if Mutant::TakeoverBeforeLease.on() {
             return now; // R13
         }
@@ -86,19 +82,20 @@ impl Decider {
             return now;
         }
         let times = self.times();
-        let last = match &self.engine.status {
-            Some(status) if status.link == LinkState::Up => {
-                if status.peer_role == Some(Role::Secondary) {
-                    return now;
+        let over_at = |engine: &EngineSide| {
+            let last = match &engine.status {
+                Some(status) if status.link == LinkState::Up => {
+                    if status.peer_role == Some(Role::Secondary) {
+                        return now;
+                    }
+                    now
                 }
-                now
-            }
-            Some(status) if status.silent && status.link == LinkState::Down => {
-                status.pong_sent.unwrap_or(Tick(0)).max(self.engine.seen)
-            }
-            _ => now,
+                Some(status) if status.link == LinkState::Down => last_pong(engine, now),
+                _ => now,
+            };
+            last.after(times.lease).after(times.margin)
         };
-        last.after(times.lease).after(times.margin)
+        self.engines.iter().map(over_at).max().unwrap_or(now)
     }
 
     /// Whether a takeover is between its preparation and its end.
@@ -112,25 +109,26 @@ impl Decider {
     /// Brings both kinds of answers to where they have to be.
     pub(super) fn keep_silence(&mut self, now: Tick) {
         let taking = self.is_taking_over();
-        let owner = self.base().is_some_and(|record| self.owns(&record));
+        let owner = self.newest().is_some_and(|newest| self.owns(&newest.record));
         let answer = !(taking || owner) || Mutant::AnswerWhileTakingOver.on();
         if answer != self.answering {
             self.answering = answer;
             self.steps.push_back(Step::AnswerHeartbeats(answer));
         }
-        let Some(status) = &self.engine.status else { return };
-        let under_way = |p: &Purpose| matches!(p, Purpose::Prepare | Purpose::Cancel);
-        let silent = status.silent;
-        if silent == taking || self.engine.calling(under_way) {
-            return;
-        }
-        if now < self.engine.other.at {
-            return self.wake_at(self.engine.other.at);
-        }
-        if taking {
-            self.command(Purpose::Prepare, EngineCommand::PrepareTakeover, now);
-        } else {
-            self.command(Purpose::Cancel, EngineCommand::CancelTakeover, now);
+        for volume in self.engines.which(|engine| {
+            let silent = engine.status.as_ref().map(|status| status.silent);
+            let under_way = |p: &Purpose| matches!(p, Purpose::Prepare | Purpose::Cancel);
+            silent == Some(!taking) && !engine.calling(under_way)
+        }) {
+            let Some(engine) = self.engines.of(volume) else { continue };
+            let at = engine.other.at;
+            if now < at {
+                self.wake_at(at);
+            } else if taking {
+                self.command(volume, Purpose::Prepare, EngineCommand::PrepareTakeover, now);
+            } else {
+                self.command(volume, Purpose::Cancel, EngineCommand::CancelTakeover, now);
+            }
         }
     }
 
@@ -188,7 +186,7 @@ impl Decider {
         if !self.evident(&record, now) {
             return self.finish(Err(Refused::PeerAlive), now);
         }
-        if !self.engine.status.as_ref().is_some_and(|status| status.silent) {
+        if !self.engines.are_silent() {
             self.wait(Waiting::Engine);
             return false;
         }
@@ -219,7 +217,7 @@ impl Decider {
     /// The same without an operator, when the group allows it.
     pub(super) fn auto_takeover(&mut self, now: Tick) {
         let idle = self.op.is_none() && self.open.is_none() && self.claim.is_none();
-        if !self.settings.auto_takeover || !idle || !self.engine.is_quiet() {
+        if !self.settings.auto_takeover || !idle || !self.engines.are_quiet() {
             return;
         }
         let Some(record) = self.base() else { return };
@@ -238,6 +236,25 @@ impl Decider {
         self.op = Some(Op::own(Verb::Takeover, now));
         self.doubt();
         self.op_turn(now);
+    }
+
+    /// What the table of transitions says against a takeover with the copies here, were the peer
+    /// dead.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    pub fn may_take_over(&self) -> Result<(), Refused> {
+        let record = self.arbiter.known.as_ref().ok_or(Refused::NoRecord)?;
+        let fresh = Generation(u128::MAX);
+        let copies = self
+            .engines
+            .statuses()
+            .map(|status| Copy { connected: false, ..Copy::of(status, fresh) });
+        let copies = copies.collect();
+        let inputs = Inputs { copies, evidence: true, lease_over: true, ..Inputs::default() };
+        let (node, boot) = (self.me(), self.settings.boot);
+        let author = Author { node, boot, nonce: Nonce(1), since: 0 };
+        transition::takeover(record, author, &inputs).map(|_| ())
     }
 
     /// Notes when silence becomes evidence, or only half of it.
@@ -281,21 +298,31 @@ impl Decider {
     /// (a copy may fail in memory alone). What could not be stored, `write_anew` keeps.
     pub(super) fn release_what_cannot_serve(&mut self, now: Tick) {
         let idle = self.op.is_none() && self.open.is_none();
-        let (Some(status), Some(known)) = (&self.engine.status, &self.arbiter.known) else {
-            return;
-        };
-        let rebooted = status.primary_boot.is_some() && status.primary_boot != self.settings.boot;
+        let Some(known) = &self.arbiter.known else { return };
+        let boot = self.settings.boot;
+        // A boot is the host's: an engine that was primary in this one speaks for all.
+        let rebooted = self.engines.any(|status| status.primary_boot.is_some())
+            && !self.engines.any(|status| status.primary_boot == boot);
         let ours = self.arbiter.fresh && self.owns(known) && known.has_both();
-        let rests = status.role == Role::Secondary && status.attempts.is_empty();
-        let same = status.record.is_some_and(|seen| seen.version == known.version);
+        let rests = self.engines.are_quiet() && self.engines.all(|s| s.attempts.is_empty());
+        let same = self.engines.are_told(known.version);
         if !(idle && ours && rests && same) || self.released.is_some() {
             return;
         }
         if rebooted && self.claim.is_none() {
             let version = known.version;
             self.announce(Some(version));
-        } else if self.engine.is_spoiled() {
+        } else if self.engines.any_spoiled() {
             self.hand_over(now);
         }
+    }
+}
+
+/// Last ping that this engine may have answered.
+fn last_pong(engine: &EngineSide, now: Tick) -> Tick {
+    match &engine.status {
+        // A predecessor of this engine may have answered until it died.
+        Some(status) if status.silent => status.pong_sent.unwrap_or(Tick(0)).max(engine.seen),
+        _ => now,
     }
 }

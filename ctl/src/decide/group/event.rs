@@ -76,7 +76,7 @@ pub enum Engines {
     Away,
     /// At least one serves nobody.
     Quiet,
-    /// Each serves, or the group has none.
+    /// Each serves; the keeper of a group without volumes serves while this node may run it.
     Serving,
 }
 
@@ -102,10 +102,12 @@ pub struct Around {
     pub version: Option<Version>,
     /// Both nodes are members of every volume.
     pub both: bool,
-    /// Nobody but this node is a member of any volume.
+    /// The other node can't win the group: it is not a member of every volume.
     pub alone: bool,
     /// The engines here.
     pub engines: Engines,
+    /// No engine that is there answers clients.
+    pub silent: bool,
     /// The lease ended without a decision and nothing was promoted since (R13).
     pub fenced: bool,
     /// Every volume is in sync with the peer over a link that is up.

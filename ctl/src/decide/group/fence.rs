@@ -2,7 +2,7 @@
 //! Always: kills go out in the turn in which the loss is seen; what is not confirmed within FENCE
 //! leads to the final action.
 
-use super::event::{Act, Around, Engines, Loss, Note, Part, Refused, Step};
+use super::event::{Act, Around, Loss, Note, Part, Refused, Step};
 use super::state::{Power, State};
 use super::{ENGINE_PATIENCE, Group};
 use crate::decide::mutant::Mutant;
@@ -54,7 +54,7 @@ impl Group {
 
     pub(super) fn fence(&mut self, around: &Around, now: Tick) {
         // One that may serve again has no client of a lost lease left, or has none at all.
-        self.engines_quiet |= around.engines != Engines::Serving || self.may_run(around);
+        self.engines_quiet |= around.silent || self.may_run(around);
         let mut gone = true;
         for index in self.ours() {
             if !self.is_killed_by_fence(index) {

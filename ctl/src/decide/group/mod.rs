@@ -89,7 +89,7 @@ pub struct Group {
     idle_owner_since: Option<Tick>,
     /// The cluster service was stopped here without passing the group on.
     held_down: bool,
-    /// An engine was seen not to serve since the fence began.
+    /// All engines were seen not to serve since the fence began.
     engines_quiet: bool,
     last_loss: Option<Loss>,
     steps: VecDeque<Step>,

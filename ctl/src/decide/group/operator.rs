@@ -25,6 +25,12 @@ impl Group {
         let not_here = Refused::NotHere { owner: around.owner };
         match verb {
             GroupVerb::Start { .. } if self.state == State::Up => Err(Refused::AlreadyUp),
+            // Nothing but the operator's word tells a group without volumes that nobody runs it.
+            GroupVerb::Start { without_peer: true }
+                if around.evidence && self.settings.volumes.is_empty() =>
+            {
+                self.not_falling()
+            }
             GroupVerb::Start { .. } if around.owner == Some(self.node.peer()) => {
                 Err(Refused::Arbitration(step::Refused::OtherPrimary))
             }

@@ -7,12 +7,11 @@ use crate::decide::monitor::Context;
 use crate::decide::mutant::Mutant;
 use crate::decide::record::Record;
 use crate::decide::settings::{Target, Timing};
-use lockstep_engine::units::{
-    LinkState, Members, Mirror, NodeId, Role, Span, Status, Tick, Version, VolumeRecord,
-};
+use lockstep_engine::units::{LinkState, NodeId, Role, Span, Status, Tick, Version};
 
 /// Who owns a group and who holds its data, by the newest record that is known here: the
-/// arbiter's, or one that an engine has stored.
+/// arbiter's, or one that the engines have stored. Of one that not every engine has, what is not
+/// known counts as if the peer could win.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ownership {
     version: Option<Version>,
@@ -22,21 +21,12 @@ struct Ownership {
 }
 
 impl Ownership {
-    fn of_record(record: &Record, me: NodeId) -> Ownership {
+    fn of((record, whole): (Record, bool), me: NodeId) -> Ownership {
         Ownership {
             version: Some(record.version),
             owner: record.owner,
-            both: record.has_both(),
-            alone: record.is_alone(me),
-        }
-    }
-
-    fn of_volume(record: &VolumeRecord, me: NodeId) -> Ownership {
-        Ownership {
-            version: Some(record.version),
-            owner: record.primary,
-            both: record.members == Members::BOTH,
-            alone: record.members == Members::only(me),
+            both: whole && record.has_both(),
+            alone: record.owner == Some(me) && !record.is_member(me.peer()),
         }
     }
 }
@@ -45,9 +35,10 @@ impl Node {
     pub(super) fn around(&self, index: usize, now: Tick) -> Around {
         let part = &self.parts[index];
         let view = part.decider.view();
-        let owned = self.ownership(part, &view);
+        let owned = part.decider.known();
+        let owned = owned.map(|known| Ownership::of(known, self.node)).unwrap_or_default();
         let owns = owned.owner == Some(self.node);
-        let engines = part.engines(owns && !view.fenced, now);
+        let engines = part.engines(owns, view.fenced, now);
         // Arbitration guards the lease of an engine that it has seen serve. While none does, as
         // it is away or not yet back, its clients are still there, and so are page caches.
         // The last daemon may have left what the record would say.
@@ -65,8 +56,9 @@ impl Node {
             both: owned.both,
             alone: owned.alone,
             engines,
+            silent: !part.volumes.iter().any(|volume| volume.is_serving(view.fenced)),
             fenced: view.fenced || (unguarded && over),
-            in_sync: part.statuses().all(is_in_sync) && part.is_complete(),
+            in_sync: part.decider.is_in_sync(),
             evidence: matches!(view.evidence, EvidenceView::Silent | EvidenceView::Released),
             released: view.released.is_some(),
             part: self.part,
@@ -105,19 +97,6 @@ impl Node {
         };
         let more = if Mutant::LengthenLease.on() { self.times.lease } else { Span(0) }; // R13
         view.lease_until.map(|until| until.max(first).after(more))
-    }
-
-    fn ownership(&self, part: &Part_, view: &View) -> Ownership {
-        let known = view.record.as_ref().map(|record| Ownership::of_record(record, self.node));
-        let stored = part.statuses().filter_map(|status| status.record.as_ref());
-        let stored = stored.map(|record| Ownership::of_volume(record, self.node));
-        let mut newest = known.unwrap_or_default();
-        for seen in stored {
-            if seen.version > newest.version {
-                newest = seen;
-            }
-        }
-        newest
     }
 
     /// What the peer said last, if that is not too long ago.
@@ -172,12 +151,9 @@ impl Part_ {
         self.volumes.iter().all(|volume| volume.status.is_some())
     }
 
-    fn engines(&self, owner: bool, now: Tick) -> Engines {
-        if self.volumes.is_empty() {
-            return if owner { Engines::Serving } else { Engines::Quiet };
-        }
+    fn engines(&self, owner: bool, fenced: bool, now: Tick) -> Engines {
         let seen: Vec<Engines> =
-            self.volumes.iter().map(|volume| volume.engine(owner, now)).collect();
+            self.volumes.iter().map(|volume| volume.engine(owner, fenced, now)).collect();
         if seen.contains(&Engines::Quiet) {
             Engines::Quiet
         } else if seen.contains(&Engines::Away) {
@@ -190,16 +166,22 @@ impl Part_ {
 
 impl Volume {
     /// A restarted engine of an owner counts as away until it serves, or has had its time.
-    fn engine(&self, owner: bool, now: Tick) -> Engines {
+    fn engine(&self, owner: bool, fenced: bool, now: Tick) -> Engines {
         match &self.status {
             None => Engines::Away,
-            Some(status) if serves(status) => Engines::Serving,
+            Some(_) if self.is_serving(fenced) => Engines::Serving,
             Some(status) if status.role == Role::Promoting => Engines::Away,
-            Some(_) => match self.back_at.filter(|_| self.restarted && owner) {
+            Some(_) => match self.back_at.filter(|_| self.restarted && owner && !fenced) {
                 Some(at) if now < at.after(ENGINE_BACK) => Engines::Away,
                 _ => Engines::Quiet,
             },
         }
+    }
+
+    /// Whether it is there and answers clients. A keeper has none: it is fenced when that is
+    /// decided, and stores it later.
+    fn is_serving(&self, fenced: bool) -> bool {
+        self.status.as_deref().is_some_and(serves) && !(self.is_seat && fenced)
     }
 
     /// A new status, or none: the engine is gone.
@@ -227,8 +209,4 @@ impl Volume {
 /// Whether the engine answers clients. One that hands over refuses them already.
 pub(super) fn serves(status: &Status) -> bool {
     status.role == Role::Primary
-}
-
-fn is_in_sync(status: &Status) -> bool {
-    status.mirror == Mirror::InSync && status.link == LinkState::Up
 }

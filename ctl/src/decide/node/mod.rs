@@ -24,6 +24,7 @@ pub use whatif::{Finding, Safety, Sentence};
 use super::arbitration::{self, Decider};
 use super::event::{PeerBeat, RequestId};
 use super::group::{self, Around, Group, Part, State};
+use super::keeper::seat_of;
 use super::monitor::{self, Monitor};
 use super::settings::{GroupIndex, GroupSettings, MonitorSettings};
 use lockstep_engine::limits::Times;
@@ -92,10 +93,11 @@ struct Part_ {
     peer_version: Option<Version>,
 }
 
-/// The engine of one volume, as last heard.
+/// The engine of one volume, or the keeper of a group without volumes, as last heard.
 #[derive(Clone, Debug)]
 struct Volume {
     volume: VolumeId,
+    is_seat: bool,
     status: Option<Box<Status>>,
     /// It went away and has not served since; since when it is back.
     restarted: bool,
@@ -147,15 +149,20 @@ impl Node {
         let mut kept = settings.kept.into_iter();
         let part = |(group, arbitration): (GroupSettings, arbitration::Settings)| {
             let arbitration = arbitration::Settings { auto_takeover: false, ..arbitration };
-            let volumes = group.volumes.iter().map(|volume| Volume::new(*volume)).collect();
+            let kept = kept.next().unwrap_or_default();
+            let volumes = volumes_of(&group);
             let known = of_group(&group.name);
+            let mut decider = Decider::new(arbitration, now);
+            if let (true, Some(until)) = (decider.is_seat(), kept.until) {
+                decider.was_promised(until);
+            }
             Part_ {
-                decider: Decider::new(arbitration, now),
+                decider,
                 group: Group::new(group, settings.node, settings.times, known, now),
                 volumes,
                 asked: BTreeMap::new(),
                 held_release: None,
-                kept: kept.next().unwrap_or_default(),
+                kept,
                 announced: None,
                 peer_version: None,
             }
@@ -342,9 +349,12 @@ impl Node {
     }
 }
 
-impl Volume {
-    fn new(volume: VolumeId) -> Volume {
-        Volume { volume, status: None, restarted: false, back_at: None }
+fn volumes_of(group: &GroupSettings) -> Vec<Volume> {
+    let volume =
+        |volume, is_seat| Volume { volume, is_seat, status: None, restarted: false, back_at: None };
+    match group.volumes.is_empty() {
+        true => vec![volume(seat_of(group.id), true)],
+        false => group.volumes.iter().map(|id| volume(*id, false)).collect(),
     }
 }
 

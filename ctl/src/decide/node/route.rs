@@ -63,8 +63,10 @@ impl Node {
                     volume.see(Some(status), now);
                 }
             }
-            event::Event::EngineGone => {
-                part.volumes.iter_mut().for_each(|volume| volume.see(None, now));
+            event::Event::EngineGone { volume: gone } => {
+                for volume in part.volumes.iter_mut().filter(|v| v.volume == *gone) {
+                    volume.see(None, now);
+                }
             }
             _ => {}
         }

@@ -6,10 +6,7 @@ use crate::decide::arbitration::ArbiterView;
 use crate::decide::group::{Around, Engines, Part, State};
 use crate::decide::settings::GroupIndex;
 use crate::decide::step;
-use crate::decide::transition::{self, Author, Copy, Inputs};
-use lockstep_engine::units::{
-    BLOCK_BYTES, Generation, LinkState, NodeId, Nonce, Role, Status, Tick,
-};
+use lockstep_engine::units::{BLOCK_BYTES, LinkState, NodeId, Status, Tick};
 use serde::Serialize;
 
 /// What would become of one group.
@@ -346,29 +343,8 @@ impl Part_ {
         if !self.is_complete() {
             return Some(Sentence::EngineAway);
         }
-        let record = self.decider.view().record?;
-        let copy = |status: &Status| Copy {
-            volume: status.volume,
-            disk: status.disk,
-            generation: status.generation,
-            fresh: Generation(u128::MAX),
-            mark: status.mark,
-            peer_disk: None,
-            connected: false,
-            differs: status.reconcile_pending,
-            stuck: status.reconcile_stuck,
-            quiet: status.role == Role::Secondary,
-            need: status.need,
-        };
-        let inputs = Inputs {
-            copies: self.statuses().map(copy).collect(),
-            evidence: true,
-            lease_over: true,
-            ..Inputs::default()
-        };
-        let author = Author { node: node.node, boot: node.boot, nonce: Nonce(1), since: 0 };
-        match transition::takeover(&record, author, &inputs) {
-            Ok(_) => None,
+        match self.decider.may_take_over() {
+            Ok(()) | Err(step::Refused::NoRecord) => None,
             Err(step::Refused::NotMember { .. }) => Some(self.behind(node.node, node)),
             Err(why) => Some(Sentence::Copy(why)),
         }

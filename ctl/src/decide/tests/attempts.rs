@@ -10,35 +10,35 @@ use lockstep_engine::units::{Epoch, Members, Role, Version};
 pub fn a_write_whose_reply_is_lost_is_recognised() {
     let mut world = World::serving(A);
     world.lose_replies = [true, false];
-    world.link = false;
+    world.links.up = false;
     world.run(2_000);
     assert_eq!(world.members(), Members::only(A));
-    assert_eq!(world.node(A).engine.record.unwrap().members, Members::BOTH);
+    assert_eq!(world.node(A).engine().record.unwrap().members, Members::BOTH);
     world.lose_replies = [false; 2];
     world.run(2_000);
-    assert_eq!(world.node(A).engine.record.unwrap().members, Members::only(A));
+    assert_eq!(world.node(A).engine().record.unwrap().members, Members::only(A));
     assert!(world.notes.iter().any(|(node, note)| {
         *node == A && matches!(note, Note::Won { transition: "shrink", .. })
     }));
-    assert!(world.node(A).engine.attempts.is_empty());
+    assert!(world.node(A).engine().attempts.is_empty());
 }
 
 #[test]
 pub fn a_write_that_lands_after_its_sender_restarted_is_closed() {
     let mut world = World::serving(A);
     world.slow = [true, false];
-    world.link = false;
+    world.links.up = false;
     world.run(1_900);
     let late = world.requests.iter().position(|request| request.next.is_some()).unwrap();
     let late = world.requests.remove(late);
     world.requests.clear();
     world.daemon_dies(A);
-    assert_eq!(world.node(A).engine.attempts.len(), 1);
+    assert_eq!(world.node(A).engine().attempts.len(), 1);
     world.daemon_starts(A);
-    world.link = true;
+    world.links.up = true;
     world.slow = [false; 2];
     world.run(3_000);
-    assert!(world.node(A).engine.attempts.is_empty());
+    assert!(world.node(A).engine().attempts.is_empty());
     assert_eq!(world.members(), Members::BOTH);
     let before = world.stored().clone();
     world.requests.push(late);
@@ -51,7 +51,7 @@ pub fn a_write_that_lands_after_its_sender_restarted_is_closed() {
 pub fn a_read_of_the_old_version_closes_nothing() {
     let mut world = World::serving(A);
     world.slow = [true, false];
-    world.link = false;
+    world.links.up = false;
     world.run(1_900);
     let version = world.stored().version;
     let late = world.requests.iter().position(|request| request.next.is_some()).unwrap();
@@ -65,14 +65,14 @@ pub fn a_read_of_the_old_version_closes_nothing() {
     world.apply(read);
     world.quiesce();
     assert!(world.decider(A).view().attempt.is_some());
-    assert_eq!(world.node(A).engine.attempts.len(), 1);
+    assert_eq!(world.node(A).engine().attempts.len(), 1);
     // The late one lands first, then the closing write loses and everybody agrees.
     world.requests.insert(0, late);
     world.slow = [false; 2];
     world.run(1_500);
     assert_eq!(world.members(), Members::only(A));
     assert!(world.stored().version > version);
-    assert!(world.node(A).engine.attempts.is_empty());
+    assert!(world.node(A).engine().attempts.is_empty());
 }
 
 #[test]
@@ -103,7 +103,7 @@ pub fn a_restarted_engine_with_two_members_waits_for_the_arbiter() {
 #[test]
 pub fn a_restarted_engine_that_is_alone_needs_no_arbiter() {
     let mut world = World::serving(A);
-    world.link = false;
+    world.links.up = false;
     world.run(4_000);
     assert_eq!(world.members(), Members::only(A));
     world.reach = [false; 2];
@@ -131,16 +131,16 @@ pub fn an_engine_that_restarts_without_its_peer_goes_on_alone_first() {
 pub fn an_engine_that_dies_between_the_write_and_its_news_learns_it() {
     let mut world = World::serving(A);
     world.lose_replies = [true, false];
-    world.link = false;
+    world.links.up = false;
     world.run(1_900);
     world.engine_dies(A);
     world.lose_replies = [false; 2];
     world.run(100);
     world.engine_starts(A);
     world.run(3_000);
-    assert_eq!(world.node(A).engine.record.unwrap().version, world.stored().version);
+    assert_eq!(world.node(A).engine().record.unwrap().version, world.stored().version);
     assert_eq!(world.role(A), Role::Primary);
-    assert!(world.node(A).engine.attempts.is_empty());
+    assert!(world.node(A).engine().attempts.is_empty());
 }
 
 #[test]
@@ -178,7 +178,7 @@ pub fn a_stop_that_was_under_way_is_finished_after_a_restart() {
         }
         world.run(10);
     }
-    assert_eq!(world.node(A).engine.attempts.len(), 1);
+    assert_eq!(world.node(A).engine().attempts.len(), 1);
     world.requests.clear();
     world.daemon_dies(A);
     world.daemon_starts(A);
@@ -191,9 +191,9 @@ pub fn a_stop_that_was_under_way_is_finished_after_a_restart() {
 pub fn a_rolled_back_arbiter_gets_no_writes() {
     let mut world = World::serving(A);
     let version = world.stored().version;
-    world.link = false;
+    world.links.up = false;
     world.run(4_000);
-    world.link = true;
+    world.links.up = true;
     world.run(4_000);
     assert_eq!(world.stored().version, Version(version.0 + 2));
     let newest = world.arbiter.clone();

@@ -1,7 +1,9 @@
-//! Random faults on both nodes, the link and the arbiter; then everything heals. While it lasts no
-//! two engines serve and no acknowledged write is missing where one does; after it the group serves
-//! and both nodes are members.
+//! Random faults on both nodes, the links and the arbiter; then everything heals. While it lasts no
+//! engines of both nodes serve and no acknowledged write is missing where one does; after it the
+//! group serves and both nodes are members. For a group of one volume, of two whose engines and
+//! links fail independently, and of none.
 
+use super::engines::with_volumes;
 use super::toy::*;
 use crate::decide::event::Verb;
 use lockstep_engine::units::{Members, NodeId, Role};
@@ -21,16 +23,20 @@ impl Dice {
 fn upset(world: &mut World, dice: &mut Dice) {
     let node = if dice.roll(2) == 0 { A } else { B };
     let index = usize::from(node == B);
-    match dice.roll(22) {
-        0 => world.link = false,
-        1 | 2 => world.link = true,
+    let volumes = u64::try_from(world.links.cut.len()).unwrap();
+    let volume = usize::try_from(dice.roll(volumes)).unwrap();
+    match dice.roll(24) {
+        0 => world.links.up = false,
+        1 | 2 => world.links.up = true,
+        22 => world.links.cut[volume] = true,
+        23 => world.links.cut[volume] = false,
         3 => world.beats = false,
         4 | 5 => world.beats = true,
         6 => world.reach[index] = false,
         7 | 8 => world.reach[index] = true,
         9 => world.slow[index] = !world.slow[index],
         10 => world.lose_replies[index] = !world.lose_replies[index],
-        11 => world.engine_dies(node),
+        11 => world.one_dies(node, volume),
         12 | 13 => revive(world, node),
         14 => {
             world.daemon_dies(node);
@@ -55,7 +61,7 @@ fn upset(world: &mut World, dice: &mut Dice) {
 
 fn revive(world: &mut World, node: NodeId) {
     let this = world.node(node);
-    match (this.decider.is_some(), this.engine_up) {
+    match (this.decider.is_some(), this.engines.up()) {
         (false, _) => world.host_boots(node),
         (true, false) => world.engine_starts(node),
         (true, true) => {}
@@ -63,7 +69,7 @@ fn revive(world: &mut World, node: NodeId) {
 }
 
 fn heal(world: &mut World) {
-    world.link = true;
+    world.links.heal();
     world.beats = true;
     world.reach = [true; 2];
     world.slow = [false; 2];
@@ -89,24 +95,45 @@ fn heal(world: &mut World) {
     }
 }
 
+fn seeds() -> std::ops::Range<u64> {
+    let given = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let first = given("CHAOS_FIRST").unwrap_or(1);
+    first..first + given("CHAOS_SEEDS").unwrap_or(150)
+}
+
 #[test]
 fn any_mix_of_faults_is_survived() {
-    let seeds = std::env::var("CHAOS_SEEDS").ok().and_then(|text| text.parse().ok());
-    for seed in 1..=seeds.unwrap_or(150_u64) {
+    for seed in seeds() {
         println!("seed {seed}");
         let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let mut world = World::serving(A);
-        world.auto = dice.roll(2) == 0;
-        world.daemon_starts(A);
-        world.daemon_starts(B);
-        world.run(2_000);
-        for _ in 0..2 {
-            for _ in 0..dice.roll(25) {
-                upset(&mut world, &mut dice);
-                let pause = [10, 300, 1_500, 7_000][usize::try_from(dice.roll(4)).unwrap()];
-                world.run(pause);
-            }
-            heal(&mut world);
+        trouble(&mut dice);
+    }
+}
+
+fn trouble(dice: &mut Dice) {
+    let mut world = World::serving(A);
+    world.auto = dice.roll(2) == 0;
+    world.daemon_starts(A);
+    world.daemon_starts(B);
+    world.run(2_000);
+    for _ in 0..2 {
+        for _ in 0..dice.roll(25) {
+            upset(&mut world, dice);
+            let pause = [10, 300, 1_500, 7_000][usize::try_from(dice.roll(4)).unwrap()];
+            world.run(pause);
         }
+        heal(&mut world);
+    }
+}
+
+#[test]
+fn any_mix_of_faults_is_survived_with_two_volumes_and_with_none() {
+    for volumes in [2, 0] {
+        with_volumes(volumes, || {
+            for seed in seeds() {
+                println!("{volumes} volumes, seed {seed}");
+                trouble(&mut Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+            }
+        });
     }
 }

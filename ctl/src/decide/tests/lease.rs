@@ -8,7 +8,7 @@ use lockstep_engine::units::{Members, Role};
 pub fn the_lease_ends_in_one_fast_fence() {
     let mut world = World::serving(A);
     world.reach = [false; 2];
-    world.link = false;
+    world.links.up = false;
     world.beats = false;
     let cut = world.ms;
     while world.role(A) == Role::Primary && world.ms < cut + 20_000 {
@@ -26,11 +26,11 @@ pub fn the_lease_ends_in_one_fast_fence() {
 pub fn a_fenced_owner_serves_again_when_peer_and_arbiter_are_back() {
     let mut world = World::serving(A);
     world.reach = [false; 2];
-    world.link = false;
+    world.links.up = false;
     world.beats = false;
     world.run(10_000);
     assert_eq!(world.role(A), Role::Secondary);
-    world.link = true;
+    world.links.up = true;
     world.beats = true;
     world.run(1_000);
     assert_eq!(world.role(A), Role::Secondary, "a handshake makes no primary");
@@ -56,7 +56,7 @@ pub fn a_fenced_owner_goes_on_alone_when_only_the_arbiter_is_back() {
 pub fn heartbeats_alone_carry_the_lease() {
     let mut world = World::serving(A);
     world.reach = [false; 2];
-    world.link = false;
+    world.links.up = false;
     world.run(30_000);
     assert_eq!(world.role(A), Role::Primary);
 }
@@ -64,7 +64,7 @@ pub fn heartbeats_alone_carry_the_lease() {
 #[test]
 pub fn a_sole_member_needs_no_lease() {
     let mut world = World::serving(A);
-    world.link = false;
+    world.links.up = false;
     world.beats = false;
     world.run(4_000);
     assert_eq!(world.members(), Members::only(A));

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 fn both_on_the_way() -> World {
     let mut world = World::serving(A);
     world.run(6_000);
-    world.link = false;
+    world.links.up = false;
     world.beats = false;
     world.slow = [true; 2];
     world.ask(B, Verb::Takeover);
@@ -33,7 +33,7 @@ fn settle(mut world: World) {
     world.slow = [false; 2];
     world.lose_replies = [false; 2];
     world.run(2_000);
-    world.link = true;
+    world.links.up = true;
     world.beats = true;
     world.run(30_000);
     let (a, b) = (world.role(A), world.role(B));
@@ -42,7 +42,7 @@ fn settle(mut world: World) {
     assert_eq!(world.members(), Members::BOTH, "{:?}", world.notes);
     let version = Some(world.stored().version);
     for node in [A, B] {
-        let engine = &world.node(node).engine;
+        let engine = world.node(node).engine();
         assert_eq!(engine.record.map(|record| record.version), version);
         assert!(engine.attempts.is_empty());
     }

@@ -12,18 +12,18 @@ fn released_and_killed() -> (World, PeerBeat) {
     world.beats = false;
     let node = world.node(A);
     node.refuse_attempt = Some("metadata-failed");
-    node.engine.need = Some(Need::HandOver);
-    node.engine.disk = DiskState::Failed;
+    node.engine().need = Some(Need::HandOver);
+    node.engine().disk = DiskState::Failed;
     world.run(500);
     let beat = world.decider(A).beat();
     assert_eq!(beat.released, Some(world.stored().version));
     assert_eq!(world.role(A), Role::Secondary);
-    assert!(world.node(A).engine.attempts.is_empty(), "nothing can be stored");
+    assert!(world.node(A).engine().attempts.is_empty(), "nothing can be stored");
     world.daemon_dies(A);
     world.engine_dies(A);
     let node = world.node(A);
     node.refuse_attempt = None;
-    node.engine.disk = DiskState::Consistent;
+    node.engine().disk = DiskState::Consistent;
     world.engine_starts(A);
     (world, beat)
 }
@@ -71,13 +71,13 @@ pub fn an_owner_whose_copy_spoiled_at_rest_stores_a_stop_before_it_releases() {
     let mut world = World::serving(A);
     world.reach = [true, false];
     world.engine_dies(A);
-    world.node(A).engine.disk = DiskState::Inconsistent;
+    world.node(A).engine().disk = DiskState::Inconsistent;
     world.run(300);
     world.engine_starts(A);
     world.run(1_000);
     let version = world.stored().version;
     assert_eq!(world.decider(A).view().released, Some(version));
-    let stored = world.node(A).engine.attempts.clone();
+    let stored = world.node(A).engine().attempts.clone();
     assert_eq!(stored.len(), 1);
     assert_eq!((stored[0].expected, stored[0].wanted.primary), (version, None));
     // Another daemon knows of it: it makes sure of the version, and releases the next one.
@@ -99,18 +99,18 @@ pub fn a_release_that_is_withdrawn_is_served_under_another_version() {
     let mut world = World::serving(A);
     let node = world.node(A);
     node.refuse_attempt = Some("metadata-failed");
-    node.engine.need = Some(Need::HandOver);
-    node.engine.disk = DiskState::Failed;
+    node.engine().need = Some(Need::HandOver);
+    node.engine().disk = DiskState::Failed;
     world.run(500);
     let version = world.stored().version;
     assert_eq!(world.decider(A).view().released, Some(version));
-    assert!(world.node(A).engine.attempts.is_empty(), "nothing can be stored");
+    assert!(world.node(A).engine().attempts.is_empty(), "nothing can be stored");
     // The device works again, and the regions of its intent are not compared yet.
     let node = world.node(A);
     node.refuse_attempt = None;
-    node.engine.need = None;
-    node.engine.disk = DiskState::Consistent;
-    node.engine.reconcile_pending = true;
+    node.engine().need = None;
+    node.engine().disk = DiskState::Consistent;
+    node.engine().reconcile_pending = true;
     world.run(500);
     world.ask(A, Verb::Start { without_peer: false });
     world.run(3_000);
@@ -186,7 +186,7 @@ pub fn a_returning_engine_is_not_served_under_a_version_released_without_it() {
         world.run(3_000);
         assert_eq!(world.role(A), Role::Primary);
         assert!(world.stored().version > version, "restart {restart}");
-        let record = world.node(A).engine.record.expect("a primary has a record");
+        let record = world.node(A).engine().record.expect("a primary has a record");
         assert!(record.version > version);
     }
 }
@@ -197,7 +197,7 @@ pub fn an_engine_that_serves_what_was_released_is_fenced() {
     world.reach = [true, false];
     // It was not dead: the daemon could not hear it.
     world.engine_starts(A);
-    world.node(A).engine.role = Role::Primary;
+    world.node(A).engine().role = Role::Primary;
     world.run(100);
     assert_eq!(world.role(A), Role::Secondary);
     assert_eq!(world.decider(A).beat().released, Some(world.stored().version));
@@ -206,7 +206,7 @@ pub fn an_engine_that_serves_what_was_released_is_fenced() {
 #[test]
 pub fn a_release_with_a_dead_engine_waits_for_what_is_open() {
     let mut world = World::serving(A);
-    world.link = false;
+    world.links.up = false;
     world.slow = [true; 2];
     world.run_to_write(A);
     world.engine_dies(A);

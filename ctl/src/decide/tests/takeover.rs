@@ -22,7 +22,7 @@ pub fn a_dead_primary_is_taken_over_from_after_the_evidence() {
     assert_eq!((world.role(B), world.members()), (Role::Primary, Members::only(B)));
     assert!(world.notes.contains(&(B, Note::Evidence)));
     world.run(2_000);
-    assert!(!world.node(B).engine.silent);
+    assert!(!world.node(B).engine().silent);
     world.host_boots(A);
     world.run(5_000);
     assert_eq!((world.role(A), world.members()), (Role::Secondary, Members::BOTH));
@@ -35,7 +35,7 @@ pub fn a_live_primary_is_not_taken_over_from() {
     world.run(10_500);
     assert_eq!(world.answer(connected), Some(Err(Refused::PeerAlive)));
     world.reach = [false, true]; // so that A can't shrink
-    world.link = false;
+    world.links.up = false;
     let heard = world.ask(B, Verb::Takeover);
     world.run(10_500);
     assert_eq!(world.answer(heard), Some(Err(Refused::PeerAlive)));
@@ -56,7 +56,7 @@ pub fn a_heartbeat_after_the_request_answers_it_at_once() {
 #[test]
 pub fn without_the_mark_nothing_is_taken_over() {
     let mut world = World::serving(A);
-    world.link = false;
+    world.links.up = false;
     world.host_dies(B);
     world.reach = [false, true];
     world.host_boots(B);
@@ -88,7 +88,7 @@ pub fn a_restarted_engine_gets_its_mark_back() {
 pub fn a_peer_that_comes_back_before_the_write_ends_the_takeover() {
     let mut world = World::serving(A);
     world.reach = [false, true];
-    world.link = false;
+    world.links.up = false;
     world.beats = false;
     world.run(4_900);
     let request = world.ask(B, Verb::Takeover);
@@ -99,9 +99,9 @@ pub fn a_peer_that_comes_back_before_the_write_ends_the_takeover() {
     world.run(300);
     assert_eq!(world.answer(request), Some(Err(Refused::PeerAlive)));
     world.run(500);
-    assert!(!world.node(B).engine.silent);
+    assert!(!world.node(B).engine().silent);
     assert!(world.node(B).answering);
-    assert!(world.node(B).engine.attempts.is_empty());
+    assert!(world.node(B).engine().attempts.is_empty());
 }
 
 #[test]
@@ -110,7 +110,7 @@ pub fn an_isolated_primary_stops_before_the_other_starts() {
     world.auto = true;
     world.daemon_starts(B);
     world.run(10_000);
-    world.link = false;
+    world.links.up = false;
     world.beats = false;
     world.reach = [false, true];
     let cut = world.ms;
@@ -128,7 +128,7 @@ pub fn an_isolated_primary_stops_before_the_other_starts() {
     // LEASE + FENCE + margin after the last answer, which was given when the link was cut.
     assert!(started >= cut + 5_250, "{cut} {started}");
     assert!(world.notes.contains(&(A, Note::FastFence)));
-    world.link = true;
+    world.links.up = true;
     world.beats = true;
     world.reach = [true; 2];
     world.run(10_000);
@@ -142,12 +142,12 @@ pub fn a_primary_that_reaches_the_arbiter_wins_and_the_other_learns_it_late() {
     world.auto = true;
     world.daemon_starts(B);
     world.run(10_000);
-    world.link = false;
+    world.links.up = false;
     world.beats = false;
     world.run(30_000);
     assert_eq!((world.role(A), world.role(B)), (Role::Primary, Role::Secondary));
     assert_eq!(world.members(), Members::only(A));
-    world.link = true;
+    world.links.up = true;
     world.beats = true;
     world.run(5_000);
     assert_eq!(world.members(), Members::BOTH);

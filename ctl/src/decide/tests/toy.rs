@@ -2,6 +2,7 @@
 //! the arbiter can be slow, deaf or gone; time is a number.
 //! Always checked: no two engines are primary at once, a primary's record is or was the arbiter's.
 
+use super::engines::{Links, Toys, record_of, volumes};
 use crate::decide::arbitration::{Decider, Settings};
 use crate::decide::event::{Event, ReadResult, RequestId, StepId, SwapResult, Verb};
 use crate::decide::record::Record;
@@ -26,17 +27,22 @@ const BEAT: u64 = 250;
 pub struct Node {
     pub decider: Option<Decider>,
     pub daemon: u128,
-    pub engine: Status,
-    pub engine_up: bool,
+    pub engines: Toys,
+    /// What a daemon keeps of its lease for the next one.
+    kept: Option<Tick>,
     pub inbox: VecDeque<Event>,
     pub answering: bool,
     /// Word with which the next promotions are refused.
     pub refuse_promote: Option<&'static str>,
     /// Word with which the next attempts are refused.
     pub refuse_attempt: Option<&'static str>,
-    last_sent: Option<Status>,
-    /// Number of the last write on this disk.
-    pub data: u64,
+}
+
+impl Node {
+    /// The engine of the first volume.
+    pub fn engine(&mut self) -> &mut Status {
+        &mut self.engines.all[0].status
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -55,7 +61,7 @@ pub struct World {
     pub nodes: [Node; 2],
     pub arbiter: Option<Record>,
     pub history: Vec<Record>,
-    pub link: bool,
+    pub links: Links,
     pub beats: bool,
     /// Per node: requests and replies pass.
     pub reach: [bool; 2],
@@ -67,10 +73,9 @@ pub struct World {
     pub replies: Vec<(NodeId, RequestId, Result<(), Refused>)>,
     pub progress: Vec<(NodeId, Waiting)>,
     pub notes: Vec<(NodeId, Note)>,
-    pub link_cut_at: u64,
     pub auto: bool,
-    /// Number of the last acknowledged write.
-    pub acked: u64,
+    /// Number of the last acknowledged write of each volume.
+    pub acked: Vec<u64>,
     /// Steps that the deciders asked for.
     pub steps: u64,
     asked: u64,
@@ -122,7 +127,7 @@ impl World {
             since: 5,
             forced: false,
         };
-        let record = Record::of_volume(CLUSTER, GROUP, VOLUME, &seen);
+        let record = record_of(&seen);
         world.arbiter = Some(record.clone());
         world.history.push(record);
         world.run(1_000);
@@ -133,21 +138,19 @@ impl World {
         let node = |node| Node {
             decider: None,
             daemon: 0,
-            engine: blank(node),
-            engine_up: true,
+            engines: Toys::new(node),
+            kept: None,
             inbox: VecDeque::new(),
             answering: true,
             refuse_promote: None,
             refuse_attempt: None,
-            last_sent: None,
-            data: 0,
         };
         let mut world = World {
             ms: 100_000,
             nodes: [node(A), node(B)],
             arbiter: None,
             history: Vec::new(),
-            link: true,
+            links: Links::new(),
             beats: true,
             reach: [true; 2],
             slow: [false; 2],
@@ -156,9 +159,8 @@ impl World {
             replies: Vec::new(),
             progress: Vec::new(),
             notes: Vec::new(),
-            link_cut_at: 0,
             auto: false,
-            acked: 0,
+            acked: vec![0; volumes().len()],
             steps: 0,
             asked: 0,
             starts: 100,
@@ -172,7 +174,7 @@ impl World {
         &mut self.nodes[slot(node)]
     }
     pub fn role(&self, node: NodeId) -> Role {
-        self.nodes[slot(node)].engine.role
+        self.nodes[slot(node)].engines.role()
     }
     pub fn decider(&self, node: NodeId) -> &Decider {
         self.nodes[slot(node)].decider.as_ref().expect("daemon is up")
@@ -180,8 +182,11 @@ impl World {
     pub fn stored(&self) -> &Record {
         self.arbiter.as_ref().expect("a record")
     }
+    /// Those of all volumes, which are the same.
     pub fn members(&self) -> Members {
-        self.stored().volumes[0].members
+        let first = self.stored().volumes[0].members;
+        let same = self.stored().volumes.iter().all(|entry| entry.members == first);
+        if same { first } else { Members::NONE }
     }
 
     pub fn daemon_starts(&mut self, node: NodeId) {
@@ -192,8 +197,8 @@ impl World {
             node,
             cluster: CLUSTER,
             group: GROUP,
-            volume: VOLUME,
-            boot: self.node(node).engine.boot,
+            volumes: volumes(),
+            boot: self.node(node).engines.boot(),
             times: TIMES,
             entropy,
             heartbeats_from: at(self.ms),
@@ -202,10 +207,14 @@ impl World {
         let (now, daemon) = (at(self.ms), self.starts);
         let this = self.node(node);
         this.daemon = daemon;
-        this.decider = Some(Decider::new(settings, now));
+        let mut decider = Decider::new(settings, now);
+        if let (true, Some(until)) = (decider.is_seat(), this.kept) {
+            decider.was_promised(until);
+        }
+        this.decider = Some(decider);
         this.answering = true;
         this.inbox.clear();
-        this.last_sent = None;
+        this.engines.met(StartId(daemon));
     }
 
     pub fn daemon_dies(&mut self, node: NodeId) {
@@ -213,36 +222,39 @@ impl World {
     }
 
     pub fn engine_dies(&mut self, node: NodeId) {
-        let this = self.node(node);
-        this.engine_up = false;
-        this.engine.role = Role::Secondary;
-        this.engine.silent = false;
-        this.engine.mark = None;
-        this.engine.need = None;
-        this.engine.pong_sent = None;
-        this.engine.peer_heard = None;
-        this.last_sent = None;
-        this.inbox.push_back(Event::EngineGone);
+        (0..self.node(node).engines.all.len()).for_each(|index| self.one_dies(node, index));
     }
 
-    pub fn engine_starts(&mut self, node: NodeId) {
-        self.starts += 1;
-        let start = StartId(self.starts);
+    /// The engine of one volume dies.
+    pub fn one_dies(&mut self, node: NodeId, index: usize) {
         let this = self.node(node);
-        this.engine_up = true;
-        this.engine.start = start;
+        this.inbox.extend(this.engines.die(index));
+    }
+
+    /// Those that are down start.
+    pub fn engine_starts(&mut self, node: NodeId) {
+        for index in 0..self.node(node).engines.all.len() {
+            self.starts += 1;
+            let start = StartId(self.starts);
+            let toys = &mut self.node(node).engines;
+            if !toys.all[index].up {
+                toys.start(index, start);
+            }
+        }
     }
 
     /// The host loses power: daemon, engine and everything in memory.
     pub fn host_dies(&mut self, node: NodeId) {
         self.engine_dies(node);
         self.daemon_dies(node);
+        self.node(node).engines.power_off();
     }
 
     pub fn host_boots(&mut self, node: NodeId) {
         self.starts += 1;
         let boot = BootId(self.starts);
-        self.node(node).engine.boot = boot;
+        self.node(node).engines.booted(boot);
+        self.node(node).kept = None;
         self.engine_starts(node);
         self.daemon_starts(node);
     }
@@ -294,35 +306,38 @@ impl World {
 
     /// Every primary tries to acknowledge a write, and does so as R1 and R4 allow.
     fn write(&mut self) {
-        let linked = self.link && self.nodes.iter().all(|node| node.engine_up);
-        for node in [A, B] {
-            let engine = &self.nodes[slot(node)].engine;
-            let Some(record) = engine.record.filter(|_| engine.role == Role::Primary) else {
-                continue;
-            };
-            let mut members = record.members;
-            for attempt in &engine.attempts {
-                members = members.union(attempt.wanted.members);
+        for index in 0..self.acked.len() {
+            for node in [A, B] {
+                self.write_to(index, node);
             }
-            let peer = &self.nodes[slot(node.peer())].engine;
-            let accepts = linked && peer.epoch <= record.epoch && peer.role != Role::Primary;
-            if members.contains(node.peer()) && !accepts {
-                continue; // Held.
-            }
-            let newest = self.nodes[slot(node)].data.max(self.acked) + 1;
-            assert!(
-                record.forced || self.nodes[slot(node)].data >= self.acked,
-                "P3: {node} serves {} of {} {:?}",
-                self.nodes[slot(node)].data,
-                self.acked,
-                self.notes
-            );
-            self.node(node).data = newest;
-            if accepts {
-                self.node(node.peer()).data = newest;
-            }
-            self.acked = newest;
         }
+    }
+
+    fn write_to(&mut self, index: usize, node: NodeId) {
+        let [a, b] = &self.nodes;
+        let linked = self.links.carries(index, [&a.engines, &b.engines]);
+        let this = &self.nodes[slot(node)].engines.all[index];
+        let engine = &this.status;
+        let serves = engine.role == Role::Primary;
+        let Some(record) = engine.record.filter(|_| serves) else { return };
+        let mut members = record.members;
+        for attempt in &engine.attempts {
+            members = members.union(attempt.wanted.members);
+        }
+        let peer = &self.nodes[slot(node.peer())].engines.all[index].status;
+        let accepts = linked && peer.epoch <= record.epoch && peer.role != Role::Primary;
+        if members.contains(node.peer()) && !accepts {
+            return; // Held.
+        }
+        let (data, acked) = (this.data, self.acked[index]);
+        let newest = data.max(acked) + 1;
+        let whole = record.forced || data >= acked;
+        assert!(whole, "P3: {node} serves {data} of {acked} {:?}", self.notes);
+        self.node(node).engines.all[index].data = newest;
+        if accepts {
+            self.node(node.peer()).engines.all[index].data = newest;
+        }
+        self.acked[index] = newest;
     }
 
     fn heartbeats(&mut self) {
@@ -360,6 +375,8 @@ impl World {
                     moved = true;
                 }
                 moved |= self.carry_out(node);
+                let this = self.node(node);
+                this.kept = this.decider.as_ref().and_then(|it| it.lease_to_keep(this.kept));
             }
             for node in [A, B] {
                 if !self.slow[slot(node)] {
@@ -380,7 +397,7 @@ impl World {
             moved = true;
             self.steps += 1;
             match step {
-                Step::Engine { id, command } => self.command(node, id, command),
+                Step::Engine { id, volume, command } => self.command(node, id, volume, command),
                 Step::Read { id } => {
                     let daemon = self.node(node).daemon;
                     self.requests.push(Request { node, daemon, id, expected: None, next: None });
@@ -389,10 +406,8 @@ impl World {
                     assert_eq!(Record::decode(&next.encode().unwrap()), Ok(next.clone()));
                     let version = expected.map_or(0, |version| version.0);
                     assert_eq!(next.version, Version(version + 1));
-                    let engine = &self.nodes[slot(node)].engine;
-                    let stored = engine.attempts.iter().any(|a| a.expected.0 == version);
-                    let has = engine.record.is_some_and(|seen| seen.version.0 > version);
-                    assert!(stored || has || !self.nodes[slot(node)].engine_up, "R4: not stored");
+                    let toys = &self.nodes[slot(node)].engines;
+                    assert!(toys.may_send(version, &next), "R4: not stored: {next:?}");
                     let (daemon, next) = (self.node(node).daemon, Some(next));
                     self.requests.push(Request { node, daemon, id, expected, next });
                 }
@@ -465,88 +480,44 @@ impl World {
         }
     }
 
-    fn command(&mut self, node: NodeId, id: StepId, command: EngineCommand) {
+    fn command(&mut self, node: NodeId, id: StepId, volume: VolumeId, command: EngineCommand) {
         let now = at(self.ms);
         let this = &mut self.nodes[slot(node)];
-        if !this.engine_up {
-            return;
-        }
-        let engine = &mut this.engine;
-        let result = match command {
-            EngineCommand::Learn(record) => learn(engine, record),
-            EngineCommand::Promote(record) => match this.refuse_promote {
-                Some(word) => Err(word),
-                None => promote(engine, record, now),
-            },
-            EngineCommand::Demote => {
-                engine.role = Role::Secondary;
-                engine.primary_boot = BootId::NONE;
-                Ok(())
-            }
-            EngineCommand::Fence => {
-                engine.role = Role::Secondary;
-                Ok(())
-            }
-            EngineCommand::Attempt(_) if this.refuse_attempt.is_some() => {
-                Err(this.refuse_attempt.unwrap_or_default())
-            }
-            EngineCommand::Attempt(attempt) if engine.attempts.contains(&attempt) => Ok(()),
-            EngineCommand::Attempt(_) if engine.attempts.len() >= 2 => Err("too-many-attempts"),
-            EngineCommand::Attempt(attempt) => {
-                engine.attempts.push(attempt);
-                Ok(())
-            }
-            EngineCommand::PrepareTakeover => {
-                engine.silent = true;
-                Ok(())
-            }
-            EngineCommand::CancelTakeover => {
-                engine.silent = false;
-                Ok(())
-            }
-            EngineCommand::Mark(mark) => {
-                engine.mark = Some(mark).filter(|mark| mark.boot == engine.boot);
-                Ok(())
-            }
+        let first = this.engines.all[0].status.volume == volume;
+        let word = match &command {
+            EngineCommand::Promote(_) => this.refuse_promote,
+            EngineCommand::Attempt(_) => this.refuse_attempt,
+            _ => None,
         };
-        let refused = result.err().map(str::to_owned);
-        this.inbox.push_back(Event::EngineDone { id, refused });
+        let result = match word.filter(|_| first) {
+            Some(word) => Some(Err(word)),
+            None => this.engines.command(volume, command, now),
+        };
+        if let Some(result) = result {
+            let refused = result.err().map(str::to_owned);
+            this.inbox.push_back(Event::EngineDone { id, refused });
+        }
     }
 
-    /// The link, and what engines make of it.
+    /// The links, and what engines make of them.
     fn engines(&mut self) {
         let now = at(self.ms);
-        let up = self.link && self.nodes.iter().all(|node| node.engine_up);
-        if up {
-            self.link_cut_at = self.ms;
-        }
-        let cut = !up && self.ms >= self.link_cut_at + LINK_LOST;
-        let before = self.nodes.each_ref().map(|node| node.engine.clone());
-        let datas = self.nodes.each_ref().map(|node| node.data);
-        for index in 0..2 {
-            let this = &mut self.nodes[index];
-            let engine = &mut this.engine;
-            if !this.engine_up {
-                continue;
-            }
-            if follow(engine, &before[1 - index], up, cut, now) {
-                this.data = datas[1 - index];
-            }
-            let shown = shown(engine, now);
-            if this.decider.is_some() && this.last_sent.as_ref() != Some(&shown) {
-                this.last_sent = Some(shown);
-                this.inbox.push_back(Event::Engine(Box::new(engine.clone())));
-            }
+        let [a, b] = &mut self.nodes;
+        self.links.carry([&mut a.engines, &mut b.engines], self.ms, now);
+        for node in self.nodes.iter_mut().filter(|node| node.decider.is_some()) {
+            node.inbox.extend(node.engines.news(now));
         }
     }
 
     fn check(&self) {
-        let primary = |node: &Node| node.engine.role == Role::Primary;
-        let both = primary(&self.nodes[0]) && primary(&self.nodes[1]);
+        let [a, b] = &self.nodes;
         let forced = self.history.iter().any(|record| record.forced);
+        // Of any volumes: the owner is one node for the group.
+        let both = a.engines.any_serves() && b.engines.any_serves();
         assert!(!both || forced, "two primaries: {:?}", self.notes);
-        for node in self.nodes.iter().filter(|node| primary(node)) {
-            let record = node.engine.record.expect("a primary has a record");
+        let toys = a.engines.all.iter().chain(&b.engines.all);
+        for toy in toys.filter(|toy| toy.status.role == Role::Primary) {
+            let record = toy.status.record.expect("a primary has a record");
             let stored = self.history.iter().any(|r| r.nonce == record.nonce);
             assert!(stored || record.forced, "never the arbiter's: {record:?}");
         }

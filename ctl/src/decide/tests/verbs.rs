@@ -25,7 +25,7 @@ pub fn create_writes_the_first_record_and_refuses_a_second() {
     let second = world.ask(B, Verb::Create { both_blank: false });
     world.run(500);
     assert_eq!(world.answer(second), Some(Err(Refused::RecordExists)));
-    assert!(world.node(A).engine.attempts.is_empty());
+    assert!(world.node(A).engine().attempts.is_empty());
 }
 
 #[test]
@@ -61,12 +61,12 @@ pub fn start_keeps_both_members_while_the_peer_is_connected() {
 #[test]
 pub fn start_waits_until_the_intent_regions_are_equal() {
     let mut world = World::stopped(true);
-    world.node(A).engine.reconcile_pending = true;
+    world.node(A).engine().reconcile_pending = true;
     let request = world.ask(A, START);
     world.run(20_000);
     assert_eq!(world.answer(request), None);
     assert!(world.waited_for(A, Waiting::Reconcile));
-    world.node(A).engine.reconcile_pending = false;
+    world.node(A).engine().reconcile_pending = false;
     world.run(500);
     assert_eq!(world.answer(request), Some(Ok(())));
     assert_eq!(world.members(), Members::BOTH);
@@ -78,7 +78,7 @@ pub fn start_refuses_a_stale_or_bad_copy() {
     let stale = world.ask(B, START);
     world.run(500);
     assert_eq!(world.answer(stale), Some(Err(Refused::NotMember { solo_since: 5 })));
-    world.node(A).engine.disk = DiskState::Inconsistent;
+    world.node(A).engine().disk = DiskState::Inconsistent;
     let bad = world.ask(A, START);
     world.run(500);
     assert_eq!(world.answer(bad), Some(Err(Refused::BadCopy)));
@@ -122,7 +122,7 @@ pub fn an_operator_may_waive_the_boot_grace() {
 pub fn a_heartbeat_starts_the_boot_grace_again() {
     let mut world = World::serving(A);
     world.host_dies(A);
-    world.link = false;
+    world.links.up = false;
     world.host_boots(A);
     world.run(100);
     let request = world.ask(A, START);
@@ -154,9 +154,9 @@ pub fn start_goes_alone_beside_a_peer_whose_disk_was_replaced() {
     let mut world = World::serving(A);
     world.host_dies(A);
     world.run(500);
-    world.node(A).engine.reconcile_pending = true; // What the crash left is made equal by nobody.
-    world.node(B).engine.disk = DiskState::Inconsistent;
-    world.node(B).engine.mark = None;
+    world.node(A).engine().reconcile_pending = true; // What the crash left is made equal by nobody.
+    world.node(B).engine().disk = DiskState::Inconsistent;
+    world.node(B).engine().mark = None;
     world.host_boots(A);
     world.run(3_000);
     let request = world.ask(A, START);
@@ -169,8 +169,8 @@ pub fn start_goes_alone_beside_a_peer_whose_disk_was_replaced() {
 #[test]
 pub fn whoever_says_that_the_peer_serves_nothing_does_not_wait_for_a_start_that_does() {
     let mut world = World::stopped(true);
-    world.node(B).engine.disk = DiskState::Failed;
-    world.node(A).engine.reconcile_pending = true;
+    world.node(B).engine().disk = DiskState::Failed;
+    world.node(A).engine().reconcile_pending = true;
     let plain = world.ask(A, START);
     world.run(20_000);
     assert_eq!(world.answer(plain), None);
@@ -213,14 +213,14 @@ pub fn move_hands_over_and_back() {
 #[test]
 pub fn move_is_refused_while_the_copies_differ() {
     let mut world = World::serving(A);
-    world.link = false;
+    world.links.up = false;
     world.run(4_000);
     assert_eq!(world.members(), Members::only(A));
     let request = world.ask(A, Verb::Move);
     world.run(500);
     assert_eq!(world.answer(request), Some(Err(Refused::NotInSync)));
     assert_eq!(world.role(A), Role::Primary);
-    assert_eq!(world.node(A).engine.mirror, Mirror::Idle);
+    assert_eq!(world.node(A).engine().mirror, Mirror::Idle);
 }
 
 #[test]
@@ -267,7 +267,7 @@ pub fn a_request_without_an_engine_is_refused() {
 #[test]
 pub fn force_makes_a_stale_copy_the_truth_through_the_arbiter() {
     let mut world = World::serving(A);
-    world.link = false;
+    world.links.up = false;
     world.run(5_000);
     world.host_dies(A);
     world.run(10_000);
@@ -368,8 +368,8 @@ pub fn a_failed_disk_is_handed_over() {
     world.auto = true;
     world.daemon_starts(B);
     world.run(1_000);
-    world.node(A).engine.need = Some(Need::HandOver);
-    world.node(A).engine.disk = DiskState::Failed;
+    world.node(A).engine().need = Some(Need::HandOver);
+    world.node(A).engine().disk = DiskState::Failed;
     world.run(2_000);
     assert_eq!((world.role(A), world.role(B)), (Role::Secondary, Role::Primary));
 }
@@ -401,7 +401,7 @@ pub fn an_owner_that_rebooted_is_started_by_its_operator() {
     world.run(1_000);
     assert_eq!(world.answer(request), Some(Ok(())));
     assert_eq!((world.role(A), world.members()), (Role::Primary, Members::BOTH));
-    assert_ne!(world.node(A).engine.primary_boot, BootId::NONE);
+    assert_ne!(world.node(A).engine().primary_boot, BootId::NONE);
 }
 
 #[test]

@@ -254,3 +254,20 @@ fn a_file_that_cannot_be_read_says_so() {
     std::fs::write(&path, SMALL).unwrap();
     assert_eq!(Cluster::load(&path).unwrap(), good(SMALL));
 }
+
+/// Its lease lives on heartbeats alone.
+#[test]
+fn a_group_without_mirrors_needs_quick_heartbeats() {
+    let cut = SMALL.find("[[volumes]]").unwrap();
+    let text = format!(
+        "{}[[groups]]\nid = \"e1\"\nname = \"web\"\n[[groups.resources]]\nname = \"ip\"\n\
+         type = \"address\"\naddress = \"10.0.9.9\"\ninterface = \"eth0\"\n",
+        &SMALL[..cut]
+    );
+    let view = good(&text).node(NodeId::A);
+    assert!(view.engines.is_empty() && view.groups[0].settings.volumes.is_empty());
+    let slow = with(&text, "[arbiter]", "[heartbeat]\ninterval = \"1 s\"\n[arbiter]");
+    assert!(bad(&slow).contains("a group without mirrors"), "{}", bad(&slow));
+    let slow = with(SMALL, "[arbiter]", "[heartbeat]\ninterval = \"1 s\"\n[arbiter]");
+    good(&slow);
+}

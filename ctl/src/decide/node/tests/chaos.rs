@@ -8,7 +8,7 @@ use crate::decide::event;
 use crate::decide::group::{GroupVerb, State};
 use crate::decide::monitor::Found;
 use crate::decide::node::{ClusterVerb, Verb};
-use lockstep_engine::units::{DiskState, Members, Mirror, Need, NodeId, Role};
+use lockstep_engine::units::{DiskState, Mirror, Need, NodeId, Role};
 
 /// Random numbers of a seed.
 struct Dice(u64);
@@ -28,7 +28,7 @@ impl Dice {
 
 fn revive(world: &mut World, node: NodeId) {
     let this = world.host(node);
-    match (this.up, this.node.is_some(), this.engine_up) {
+    match (this.up, this.node.is_some(), this.engines.up()) {
         (false, ..) => world.host_boots(node),
         (true, false, _) => world.daemon_starts(node),
         (true, true, false) => world.engine_starts(node),
@@ -41,14 +41,18 @@ fn upset(world: &mut World, dice: &mut Dice) {
     let index = usize::from(node == B);
     let resource = dice.pick(&ALL);
     let alive = world.host(node).up;
-    match dice.roll(28) {
-        0 => world.link = false,
-        1 | 2 => world.link = true,
+    let volumes: Vec<usize> = (0..world.links.cut.len()).collect();
+    let volume = dice.pick(&volumes);
+    match dice.roll(30) {
+        0 => world.links.up = false,
+        1 | 2 => world.links.up = true,
         3 => world.beats = false,
         4 | 5 => world.beats = true,
         6 => world.reach[index] = false,
         7 | 8 => world.reach[index] = true,
-        9 if alive => world.engine_dies(node),
+        9 if alive => world.one_dies(node, volume),
+        28 => world.links.cut[volume] = true,
+        29 => world.links.cut[volume] = false,
         10..=12 => revive(world, node),
         13 if alive => {
             world.daemon_dies(node);
@@ -72,7 +76,7 @@ fn upset(world: &mut World, dice: &mut Dice) {
         }
         26 => {
             // The peer holds everything, and this disk refuses a write.
-            let engine = &mut world.host(node).engine;
+            let engine = &mut world.host(node).engines.all[volume].status;
             if engine.role == Role::Primary && engine.mirror == Mirror::InSync {
                 engine.need = Some(Need::HandOver);
                 engine.disk = DiskState::Failed;
@@ -98,7 +102,7 @@ fn upset(world: &mut World, dice: &mut Dice) {
 }
 
 fn heal(world: &mut World) {
-    world.link = true;
+    world.links.heal();
     world.beats = true;
     world.reach = [true; 2];
     for node in [A, B] {
@@ -133,17 +137,14 @@ fn heal(world: &mut World) {
     let up = [A, B].into_iter().filter(|node| world.state(*node) == State::Up).count();
     assert_eq!(up, 1, "{:#?}\n{views:#?}", &world.notes[tail..]);
     let record = world.arbiter.as_ref().unwrap();
-    assert_eq!(record.volumes[0].members, Members::BOTH, "{views:#?}");
+    assert!(record.has_both(), "{views:#?}");
     assert_eq!(world.state(record.owner.unwrap()), State::Up);
     world.forget();
 }
 
 /// One disk failed and the other host rebooted: only an operator can say that its copy is good.
 fn force_what_nobody_may_start(world: &mut World) {
-    let failed = [A, B].into_iter().find(|node| {
-        let disk = world.host(*node).engine.disk;
-        disk == DiskState::Failed
-    });
+    let failed = [A, B].into_iter().find(|node| is_failed(&world.host(*node).engines));
     let Some(failed) = failed else { return };
     if world.state(A) == State::Up || world.state(B) == State::Up {
         return;
@@ -153,24 +154,44 @@ fn force_what_nobody_may_start(world: &mut World) {
     world.history.clear(); // What was forced excuses nothing that comes later.
 }
 
+fn seeds() -> std::ops::Range<u64> {
+    let given = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let first = given("CHAOS_FIRST").unwrap_or(1);
+    first..first + given("CHAOS_SEEDS").unwrap_or(100)
+}
+
+fn trouble(seed: u64) {
+    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut settings = group();
+    settings.failback_auto = dice.roll(3) == 0;
+    let mut world = World::up(settings, vec![of_app(), of_node()]);
+    for _ in 0..2 {
+        for _ in 0..dice.roll(25) {
+            upset(&mut world, &mut dice);
+            let pause = dice.pick(&[10, 300, 1_500, 7_000]);
+            world.run(pause);
+        }
+        heal(&mut world);
+    }
+}
+
 #[test]
 fn never_online_twice_and_always_online_once_after_healing() {
-    let given = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let first: u64 = given("CHAOS_FIRST").unwrap_or(1);
-    for seed in first..first + given("CHAOS_SEEDS").unwrap_or(100) {
+    for seed in seeds() {
         println!("seed {seed}");
-        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let mut settings = group();
-        settings.failback_auto = dice.roll(3) == 0;
-        let mut world = World::up(settings, vec![of_app(), of_node()]);
-        for _ in 0..2 {
-            for _ in 0..dice.roll(25) {
-                upset(&mut world, &mut dice);
-                let pause = dice.pick(&[10, 300, 1_500, 7_000]);
-                world.run(pause);
+        trouble(seed);
+    }
+}
+
+#[test]
+fn the_same_with_two_volumes_and_with_none() {
+    for volumes in [2, 0] {
+        with_volumes(volumes, || {
+            for seed in seeds() {
+                println!("{volumes} volumes, seed {seed}");
+                trouble(seed);
             }
-            heal(&mut world);
-        }
+        });
     }
 }
 

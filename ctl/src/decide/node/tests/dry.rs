@@ -144,8 +144,8 @@ fn what_is_safe_follows_from_what_if_and_names_what_stands_against_it() {
     for at in [A, B] {
         assert_eq!(against(&world, at), [(A, Sentence::SurvivorTakesNoPart)], "{at}");
     }
-    world.link = false;
-    world.host(B).engine.mark = None;
+    world.links.up = false;
+    world.host(B).engine().mark = None;
     world.run(500);
     let mark = (A, Sentence::Copy(step::Refused::NoMark));
     assert!(against(&world, B).contains(&mark), "{:?}", against(&world, B));

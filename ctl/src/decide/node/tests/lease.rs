@@ -13,7 +13,7 @@ const OVER: u64 = 5_000;
 fn isolated() -> (World, u64) {
     let mut world = World::up(group(), Vec::new());
     world.beats = false;
-    world.link = false;
+    world.links.up = false;
     world.reach = [false, true];
     world.engine_dies(A);
     let cut = world.ms;
@@ -27,7 +27,7 @@ fn restart(world: &mut World, away: u64) {
 }
 
 #[test]
-fn quick_restarts_do_not_lengthen_a_lease() {
+pub fn quick_restarts_do_not_lengthen_a_lease() {
     for period in [120, 300, 450, 900] {
         let (mut world, cut) = isolated();
         while world.ms + period + 20 < cut + OVER {
@@ -41,7 +41,7 @@ fn quick_restarts_do_not_lengthen_a_lease() {
 }
 
 #[test]
-fn a_slow_restart_fences_at_once() {
+pub fn a_slow_restart_fences_at_once() {
     for away in [3_950, 4_300, 4_900] {
         let (mut world, cut) = isolated();
         restart(&mut world, away);
@@ -51,7 +51,7 @@ fn a_slow_restart_fences_at_once() {
 }
 
 #[test]
-fn a_restart_inside_the_lease_fences_at_its_end() {
+pub fn a_restart_inside_the_lease_fences_at_its_end() {
     let (mut world, cut) = isolated();
     world.reach = [true; 2];
     // The arbiter says that A is the owner; nobody has said that it may go on.
@@ -63,7 +63,7 @@ fn a_restart_inside_the_lease_fences_at_its_end() {
 }
 
 #[test]
-fn a_slow_restart_beside_an_engine_that_serves_touches_nothing() {
+pub fn a_slow_restart_beside_an_engine_that_serves_touches_nothing() {
     for beats in [true, false] {
         let mut world = World::up(group(), Vec::new());
         world.beats = beats;
@@ -76,7 +76,7 @@ fn a_slow_restart_beside_an_engine_that_serves_touches_nothing() {
 }
 
 #[test]
-fn a_sole_member_has_no_lease_to_keep() {
+pub fn a_sole_member_has_no_lease_to_keep() {
     let mut world = World::up(group(), Vec::new());
     world.host_dies(B);
     world.run(10_000);
@@ -88,7 +88,7 @@ fn a_sole_member_has_no_lease_to_keep() {
 }
 
 #[test]
-fn what_was_kept_is_handed_on_by_a_daemon_that_hears_nothing() {
+pub fn what_was_kept_is_handed_on_by_a_daemon_that_hears_nothing() {
     let (mut world, cut) = isolated();
     world.run(500);
     let kept = world.host(A).kept.expect("an owner with two members keeps its lease");
@@ -101,14 +101,14 @@ fn what_was_kept_is_handed_on_by_a_daemon_that_hears_nothing() {
 }
 
 #[test]
-fn an_owner_whose_engine_is_dead_for_good_is_taken_over_from() {
+pub fn an_owner_whose_engine_is_dead_for_good_is_taken_over_from() {
     let mut world = World::up(group(), Vec::new());
     world.engine_dies(A);
     world.run_until(30_000, |world| world.state(B) == State::Up);
     assert_eq!((world.on(A), world.owner()), (vec![], Some(B)));
     world.engine_starts(A);
     world.run(5_000);
-    assert_eq!(world.hosts[0].engine.role, Role::Secondary);
+    assert_eq!(world.hosts[0].engines.role(), Role::Secondary);
     let back = world.ask_group(B, GroupVerb::Move);
     world.run(10_000);
     assert_eq!(world.answer(back), Some(Ok(())));
@@ -116,7 +116,7 @@ fn an_owner_whose_engine_is_dead_for_good_is_taken_over_from() {
 }
 
 #[test]
-fn a_dead_engine_is_released_over_restarts_of_the_daemon_too() {
+pub fn a_dead_engine_is_released_over_restarts_of_the_daemon_too() {
     let mut world = World::up(group(), Vec::new());
     world.engine_dies(A);
     restart(&mut world, 500);

@@ -5,6 +5,7 @@ mod dry;
 mod lease;
 mod monitors;
 mod several;
+mod shapes;
 mod simulated;
 mod stories;
 mod world;

@@ -69,7 +69,7 @@ fn health(world: &World, node: NodeId) -> Health {
 }
 
 #[test]
-fn the_chain_runs_in_order_with_counters_on_both_nodes() {
+pub fn the_chain_runs_in_order_with_counters_on_both_nodes() {
     let mut world = up(of_app());
     world.host(A).found[0] = wrong("refused");
     world.host(B).found[0] = wrong("refused");
@@ -91,7 +91,7 @@ fn the_chain_runs_in_order_with_counters_on_both_nodes() {
 }
 
 #[test]
-fn each_link_needs_as_many_bad_probes_as_the_first() {
+pub fn each_link_needs_as_many_bad_probes_as_the_first() {
     let mut world = up(of_app());
     world.host(A).found[0] = wrong("refused");
     let began = world.ms;
@@ -103,7 +103,7 @@ fn each_link_needs_as_many_bad_probes_as_the_first() {
 }
 
 #[test]
-fn forgiven_probes_do_nothing_and_health_resets_the_counters() {
+pub fn forgiven_probes_do_nothing_and_health_resets_the_counters() {
     let mut world = up(of_app());
     world.host(A).found[0] = wrong("refused");
     world.run_until(20_000, |world| health(world, A) == Health::Doubtful);
@@ -122,7 +122,7 @@ fn forgiven_probes_do_nothing_and_health_resets_the_counters() {
 }
 
 #[test]
-fn a_warning_never_acts() {
+pub fn a_warning_never_acts() {
     let mut world = up(of_app());
     for found in [Found::Worth("slow".to_owned()), Found::NoAnswer("time-out".to_owned())] {
         world.host(A).found[0] = found;
@@ -133,7 +133,7 @@ fn a_warning_never_acts() {
 }
 
 #[test]
-fn no_answer_counts_as_configured() {
+pub fn no_answer_counts_as_configured() {
     for (on_no_response, wanted) in [
         (OnNoResponse::Ignore, Health::Fine),
         (OnNoResponse::Warn, Health::Warning),
@@ -150,7 +150,7 @@ fn no_answer_counts_as_configured() {
 }
 
 #[test]
-fn a_monitor_of_a_resource_runs_where_that_is_on() {
+pub fn a_monitor_of_a_resource_runs_where_that_is_on() {
     let mut world = up(of_app());
     world.run(3_000);
     assert_eq!((health(&world, A), health(&world, B)), (Health::Fine, Health::Unknown));
@@ -160,7 +160,7 @@ fn a_monitor_of_a_resource_runs_where_that_is_on() {
 }
 
 #[test]
-fn a_final_action_is_not_carried_out_without_another_healthy_node() {
+pub fn a_final_action_is_not_carried_out_without_another_healthy_node() {
     let mut world = up(of_node());
     world.host_dies(B);
     world.run(10_000);
@@ -173,7 +173,7 @@ fn a_final_action_is_not_carried_out_without_another_healthy_node() {
 }
 
 #[test]
-fn one_that_fences_does_not_ask_whether_anybody_is_left() {
+pub fn one_that_fences_does_not_ask_whether_anybody_is_left() {
     let mut settings = of_node();
     settings.recovery.fences = true;
     let mut world = up(settings);
@@ -185,7 +185,7 @@ fn one_that_fences_does_not_ask_whether_anybody_is_left() {
 }
 
 #[test]
-fn an_isolated_node_hands_over_then_shuts_down() {
+pub fn an_isolated_node_hands_over_then_shuts_down() {
     let mut world = up(of_node());
     world.host(A).found[0] = wrong("isolated");
     world.run_until(30_000, |world| !world.hosts[0].up);
@@ -196,7 +196,7 @@ fn an_isolated_node_hands_over_then_shuts_down() {
 }
 
 #[test]
-fn both_nodes_with_the_same_error_do_not_stop_each_other() {
+pub fn both_nodes_with_the_same_error_do_not_stop_each_other() {
     let mut world = up(of_node());
     world.host(A).found[0] = wrong("the target is down");
     world.host(B).found[0] = wrong("the target is down");
@@ -206,7 +206,7 @@ fn both_nodes_with_the_same_error_do_not_stop_each_other() {
 }
 
 #[test]
-fn a_rehearsal_runs_the_chain_until_it_is_called_off() {
+pub fn a_rehearsal_runs_the_chain_until_it_is_called_off() {
     let mut world = up(of_app());
     world.ask(A, Verb::Monitor(M, MonitorVerb::Fail(true)));
     world.run_until(30_000, |world| links(world, A).len() == 2);
@@ -216,7 +216,7 @@ fn a_rehearsal_runs_the_chain_until_it_is_called_off() {
 }
 
 #[test]
-fn suspended_monitors_and_nodes_and_observers_do_not_act() {
+pub fn suspended_monitors_and_nodes_and_observers_do_not_act() {
     for way in 0..3 {
         let mut world = World::with(group(), vec![of_app()]);
         world.observe_only = way == 0;
@@ -238,7 +238,7 @@ fn suspended_monitors_and_nodes_and_observers_do_not_act() {
 }
 
 #[test]
-fn stop_group_leaves_it_to_the_other_node() {
+pub fn stop_group_leaves_it_to_the_other_node() {
     let mut settings = of_app();
     settings.recovery =
         Recovery { scripts_max: 0, reactivations_max: 0, failovers_max: 0, ..settings.recovery };
@@ -251,7 +251,7 @@ fn stop_group_leaves_it_to_the_other_node() {
 }
 
 #[test]
-fn probes_begin_at_even_distances_after_the_quiet_time() {
+pub fn probes_begin_at_even_distances_after_the_quiet_time() {
     let mut world = up(of_app());
     world.ask_group(A, GroupVerb::ResourceStop(APP));
     world.run(1_000);

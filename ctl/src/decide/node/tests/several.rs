@@ -2,31 +2,38 @@
 
 use super::world::{A, at, group};
 use crate::decide::arbitration;
-use crate::decide::event::{self, ReadResult, StepId};
-use crate::decide::group::{Outcome, State, TABLE};
-use crate::decide::node::{Event, Memory, Node, Settings, Step};
+use crate::decide::event::{self, PeerBeat, ReadResult, StepId};
+use crate::decide::group::{Engines, Outcome, State, TABLE};
+use crate::decide::keeper::seat_of;
+use crate::decide::node::{Event, Memory, Node, PeerState, Settings, Step};
 use crate::decide::record::Record;
 use crate::decide::settings::{GroupIndex, ResourceKind};
 use crate::decide::step;
 use crate::decide::tests::toy::{CLUSTER, blank};
 use lockstep_engine::limits::Times;
 use lockstep_engine::units::{
-    BootId, Epoch, Generation, GroupId, Members, Nonce, Role, Version, VolumeId, VolumeRecord,
+    BootId, Epoch, Generation, GroupId, Members, Nonce, Role, Status, Version, VolumeId,
+    VolumeRecord,
 };
 
 fn node(groups: u64) -> Node {
+    node_of(groups, |index| vec![VolumeId(u128::from(10 + index))])
+}
+
+fn node_of(groups: u64, volumes: impl Fn(u64) -> Vec<VolumeId>) -> Node {
     let part = |index: u64| {
         let mut settings = group();
         let volume = VolumeId(u128::from(10 + index));
+        let volumes = volumes(index);
         settings.id = GroupId(u128::from(20 + index));
         settings.name = format!("group-{index}");
-        settings.volumes = vec![volume];
+        settings.volumes = volumes.clone();
         settings.resources[0].kind = ResourceKind::Mirror(volume);
         let arbitration = arbitration::Settings {
             node: A,
             cluster: CLUSTER,
             group: settings.id,
-            volume,
+            volumes,
             boot: BootId(11),
             times: Times::DEFAULT,
             entropy: [u8::try_from(index).unwrap(); 32],
@@ -103,6 +110,46 @@ fn what_is_said_of_one_group_moves_that_group_alone() {
         }
     }
     assert!(node.deadline().is_some());
+}
+
+#[test]
+fn a_group_of_two_volumes_and_one_of_none_stand_beside_each_other() {
+    let both = vec![VolumeId(10), VolumeId(12)];
+    let mut node = node_of(2, |index| if index == 0 { both.clone() } else { Vec::new() });
+    let (first, second) = (GroupIndex(0), GroupIndex(1));
+    let now = at(1_100);
+    let seat = seat_of(GroupId(21));
+    for (group, volume) in [(first, both[0]), (first, both[1]), (second, seat)] {
+        let status = Status { volume, boot: BootId(11), ..blank(A) };
+        let event = event::Event::Engine(Box::new(status));
+        node.handle(Event::Arbitration { group, event }, 0, now);
+    }
+    let beat = PeerBeat { boot: BootId(12), released: None, version: None };
+    let state = PeerState { groups: Vec::new(), ..PeerState::default() };
+    node.handle(Event::Peer { state, beats: vec![beat.clone(), beat] }, 0, now);
+    let mut commands = Vec::new();
+    for _ in 0..100 {
+        let Some(step) = node.poll_step() else { break };
+        let Step::Arbitration { group, step } = step else { continue };
+        match step {
+            step::Step::Read { id } => {
+                let event = event::Event::ArbiterRead { id, result: ReadResult::Absent };
+                node.handle(Event::Arbitration { group, event }, 0, now);
+            }
+            step::Step::Engine { volume, .. } => commands.push((group, volume)),
+            _ => {}
+        }
+    }
+    // Its first record makes itself; the other's is an operator's.
+    assert!(
+        !commands.is_empty() && commands.iter().all(|of| *of == (second, seat)),
+        "{commands:?}"
+    );
+    let gone = event::Event::EngineGone { volume: both[1] };
+    node.handle(Event::Arbitration { group: first, event: gone }, 0, now);
+    let engines = |group| node.around_of(group, now).unwrap().engines;
+    assert_eq!((engines(first), engines(second)), (Engines::Quiet, Engines::Quiet));
+    assert!(node.around_of(first, now).unwrap().silent);
 }
 
 #[test]

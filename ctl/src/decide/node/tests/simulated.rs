@@ -25,16 +25,16 @@ fn a_daemon_that_restarts_in_the_middle_of_a_stop_goes_on_stopping() {
 fn an_owner_that_released_in_vain_starts_again() {
     let mut world = World::up(group(), Vec::new());
     world.engine_dies(A);
-    world.link = false;
+    world.links.up = false;
     world.beats = false;
-    world.host(B).engine.disk = DiskState::Inconsistent;
-    world.host(B).engine.mark = None;
+    world.host(B).engine().disk = DiskState::Inconsistent;
+    world.host(B).engine().mark = None;
     world.run(4_500);
     assert_eq!(world.on(A), [], "the lease is over");
     world.beats = true;
     world.run(12_000);
     assert!(world.node(A).beat(G).is_some_and(|beat| beat.released.is_some()));
-    world.link = true;
+    world.links.up = true;
     world.engine_starts(A);
     world.run(60_000);
     assert_eq!((world.owner(), world.state(A)), (Some(A), State::Up));

@@ -22,7 +22,7 @@ fn noted(world: &World, node: NodeId, wanted: impl Fn(&GroupNote) -> bool) -> bo
 }
 
 #[test]
-fn the_preferred_node_starts_the_group_in_order() {
+pub fn the_preferred_node_starts_the_group_in_order() {
     let mut world = World::with(group(), Vec::new());
     world.daemon_starts(B);
     world.daemon_starts(A);
@@ -34,7 +34,7 @@ fn the_preferred_node_starts_the_group_in_order() {
 }
 
 #[test]
-fn a_group_that_starts_by_hand_waits_for_a_hand() {
+pub fn a_group_that_starts_by_hand_waits_for_a_hand() {
     let mut settings = group();
     settings.startup_auto = false;
     let mut world = World::with(settings, Vec::new());
@@ -48,7 +48,7 @@ fn a_group_that_starts_by_hand_waits_for_a_hand() {
 }
 
 #[test]
-fn the_other_node_starts_it_when_the_preferred_one_stays_away() {
+pub fn the_other_node_starts_it_when_the_preferred_one_stays_away() {
     let mut world = World::with(group(), Vec::new());
     world.host_dies(A);
     world.daemon_starts(B);
@@ -59,7 +59,7 @@ fn the_other_node_starts_it_when_the_preferred_one_stays_away() {
 }
 
 #[test]
-fn a_move_stops_in_reverse_then_passes_on_then_starts_there() {
+pub fn a_move_stops_in_reverse_then_passes_on_then_starts_there() {
     let mut world = up();
     let request = world.ask_group(A, GroupVerb::Move);
     world.run(3_000);
@@ -109,7 +109,7 @@ fn a_stopped_group_of_which_nobody_can_tell_is_started_after_a_while() {
 }
 
 #[test]
-fn a_takeover_where_the_group_runs_changes_nothing() {
+pub fn a_takeover_where_the_group_runs_changes_nothing() {
     let mut world = up();
     let verb = Verb::Mirror(G, event::Verb::Takeover);
     let request = world.ask(A, verb);
@@ -132,7 +132,7 @@ fn order_free(
 }
 
 #[test]
-fn a_dead_owner_is_taken_over() {
+pub fn a_dead_owner_is_taken_over() {
     let mut world = up();
     world.host_dies(A);
     let died = world.ms;
@@ -145,7 +145,7 @@ fn a_dead_owner_is_taken_over() {
 }
 
 #[test]
-fn a_dead_owner_is_left_alone_when_failover_is_manual() {
+pub fn a_dead_owner_is_left_alone_when_failover_is_manual() {
     let mut settings = group();
     settings.failover_auto = false;
     let mut world = World::up(settings, Vec::new());
@@ -158,9 +158,9 @@ fn a_dead_owner_is_left_alone_when_failover_is_manual() {
 }
 
 #[test]
-fn an_isolated_owner_kills_everything_before_the_other_starts() {
+pub fn an_isolated_owner_kills_everything_before_the_other_starts() {
     let mut world = up();
-    world.link = false;
+    world.links.up = false;
     world.beats = false;
     world.reach = [false, true];
     world.run_until(20_000, |world| world.state(B) == State::Up);
@@ -168,7 +168,7 @@ fn an_isolated_owner_kills_everything_before_the_other_starts() {
     let kills = world.acts_of(A);
     assert_eq!(kills, [(Act::Kill, VIP), (Act::Kill, APP), (Act::Stop, FS)]);
     assert!(noted(&world, A, |note| *note == GroupNote::FenceConfirmed));
-    world.link = true;
+    world.links.up = true;
     world.beats = true;
     world.reach = [true; 2];
     world.run(20_000);
@@ -176,10 +176,10 @@ fn an_isolated_owner_kills_everything_before_the_other_starts() {
 }
 
 #[test]
-fn a_kill_that_is_not_confirmed_in_time_reboots_the_host() {
+pub fn a_kill_that_is_not_confirmed_in_time_reboots_the_host() {
     let mut world = up();
     world.host(A).fault[APP.0] = Fault::Kill;
-    world.link = false;
+    world.links.up = false;
     world.beats = false;
     world.reach = [false, true];
     world.run_until(20_000, |world| !world.hosts[0].up);
@@ -190,7 +190,7 @@ fn a_kill_that_is_not_confirmed_in_time_reboots_the_host() {
 }
 
 #[test]
-fn a_daemon_that_restarts_touches_nothing_that_is_on() {
+pub fn a_daemon_that_restarts_touches_nothing_that_is_on() {
     let mut world = up();
     world.daemon_dies(A);
     world.run(2_000);
@@ -201,7 +201,7 @@ fn a_daemon_that_restarts_touches_nothing_that_is_on() {
 }
 
 #[test]
-fn a_daemon_that_restarts_goes_on_from_what_is_there() {
+pub fn a_daemon_that_restarts_goes_on_from_what_is_there() {
     let mut world = up();
     world.daemon_dies(A);
     world.host(A).on[APP.0] = false;
@@ -211,7 +211,7 @@ fn a_daemon_that_restarts_goes_on_from_what_is_there() {
 }
 
 #[test]
-fn a_daemon_that_starts_beside_the_owner_takes_down_what_it_finds() {
+pub fn a_daemon_that_starts_beside_the_owner_takes_down_what_it_finds() {
     let mut world = up();
     world.daemon_dies(B);
     world.host(B).on[FS.0] = true;
@@ -223,7 +223,7 @@ fn a_daemon_that_starts_beside_the_owner_takes_down_what_it_finds() {
 }
 
 #[test]
-fn a_daemon_that_can_find_nothing_out_kills_within_the_fence() {
+pub fn a_daemon_that_can_find_nothing_out_kills_within_the_fence() {
     let mut world = up();
     world.daemon_dies(A);
     world.engine_dies(A);
@@ -236,7 +236,7 @@ fn a_daemon_that_can_find_nothing_out_kills_within_the_fence() {
 }
 
 #[test]
-fn a_daemon_that_never_saw_its_engine_guards_the_lease() {
+pub fn a_daemon_that_never_saw_its_engine_guards_the_lease() {
     let mut world = up();
     world.engine_dies(A);
     world.daemon_dies(A);
@@ -250,21 +250,21 @@ fn a_daemon_that_never_saw_its_engine_guards_the_lease() {
 }
 
 #[test]
-fn a_restarted_engine_has_no_time_left_when_the_lease_ends() {
+pub fn a_restarted_engine_has_no_time_left_when_the_lease_ends() {
     let mut world = up();
     world.engine_dies(A);
     world.run(100);
     world.engine_starts(A);
-    world.link = false;
+    world.links.up = false;
     world.beats = false;
     world.reach = [false, true];
-    world.host(A).engine.link = lockstep_engine::units::LinkState::Down;
+    world.host(A).engine().link = lockstep_engine::units::LinkState::Down;
     world.run_until(20_000, |world| world.state(B) == State::Up);
     assert_eq!(world.on(A), []);
 }
 
 #[test]
-fn an_engine_that_restarts_interrupts_no_resource() {
+pub fn an_engine_that_restarts_interrupts_no_resource() {
     let mut world = up();
     world.engine_dies(A);
     world.run(500);
@@ -275,7 +275,7 @@ fn an_engine_that_restarts_interrupts_no_resource() {
 }
 
 #[test]
-fn an_owner_whose_engine_stays_away_gives_up_what_it_has_on() {
+pub fn an_owner_whose_engine_stays_away_gives_up_what_it_has_on() {
     let mut world = up();
     world.engine_dies(A);
     world.run(12_000);
@@ -287,21 +287,21 @@ fn an_owner_whose_engine_stays_away_gives_up_what_it_has_on() {
 }
 
 #[test]
-fn a_failed_disk_moves_the_group() {
+pub fn a_failed_disk_moves_the_group() {
     let mut world = up();
-    world.host(A).engine.need = Some(Need::HandOver);
-    world.host(A).engine.disk = DiskState::Failed;
+    world.host(A).engine().need = Some(Need::HandOver);
+    world.host(A).engine().disk = DiskState::Failed;
     world.run(5_000);
     assert_eq!((world.state(A), world.state(B)), (State::Down, State::Up));
     assert_eq!(world.on(A), []);
 }
 
 #[test]
-fn a_failed_disk_is_not_released_while_programs_may_live() {
+pub fn a_failed_disk_is_not_released_while_programs_may_live() {
     let mut world = up();
     world.host(A).fault[APP.0] = Fault::Kill;
-    world.host(A).engine.need = Some(Need::HandOver);
-    world.host(A).engine.disk = DiskState::Failed;
+    world.host(A).engine().need = Some(Need::HandOver);
+    world.host(A).engine().disk = DiskState::Failed;
     // The world looks at each heartbeat.
     world.run_until(10_000, |world| !world.hosts[0].up);
     assert_eq!((world.host(A).host.clone(), world.owner()), (vec![HostAction::Reset], Some(A)));
@@ -310,7 +310,7 @@ fn a_failed_disk_is_not_released_while_programs_may_live() {
 }
 
 #[test]
-fn a_start_that_fails_is_retried_then_fails_over() {
+pub fn a_start_that_fails_is_retried_then_fails_over() {
     let mut world = World::with(group(), Vec::new());
     world.host(A).fault[APP.0] = Fault::Start;
     world.daemon_starts(A);
@@ -324,7 +324,7 @@ fn a_start_that_fails_is_retried_then_fails_over() {
 }
 
 #[test]
-fn a_start_that_fails_everywhere_ends_in_the_final_action() {
+pub fn a_start_that_fails_everywhere_ends_in_the_final_action() {
     let mut world = World::with(group(), Vec::new());
     world.host(A).fault[APP.0] = Fault::Start;
     world.host(B).fault[APP.0] = Fault::Start;
@@ -345,7 +345,7 @@ fn a_start_that_fails_everywhere_ends_in_the_final_action() {
 }
 
 #[test]
-fn with_no_final_action_the_rest_stays_on() {
+pub fn with_no_final_action_the_rest_stays_on() {
     let mut settings = group();
     settings.resources[3].start_failed = FinalAction::None;
     settings.resources[3].failovers_max = 0;
@@ -362,7 +362,7 @@ fn with_no_final_action_the_rest_stays_on() {
 }
 
 #[test]
-fn a_start_that_hangs_counts_as_failed() {
+pub fn a_start_that_hangs_counts_as_failed() {
     let mut world = World::with(group(), Vec::new());
     world.host(A).fault[APP.0] = Fault::Hang;
     world.daemon_starts(A);
@@ -375,7 +375,7 @@ fn a_start_that_hangs_counts_as_failed() {
 }
 
 #[test]
-fn what_can_not_be_stopped_is_never_passed_on() {
+pub fn what_can_not_be_stopped_is_never_passed_on() {
     let mut world = up();
     world.host(A).fault[APP.0] = Fault::Stop;
     let before = world.history.len();
@@ -393,7 +393,7 @@ fn what_can_not_be_stopped_is_never_passed_on() {
 }
 
 #[test]
-fn what_is_stuck_stays_until_an_operator_stops_it_again() {
+pub fn what_is_stuck_stays_until_an_operator_stops_it_again() {
     let mut settings = group();
     settings.resources[3].stop_failed = FinalAction::None;
     let mut world = World::up(settings, Vec::new());
@@ -408,7 +408,7 @@ fn what_is_stuck_stays_until_an_operator_stops_it_again() {
 }
 
 #[test]
-fn a_standby_that_had_no_mark_when_it_asked_is_fit_once_it_has_one() {
+pub fn a_standby_that_had_no_mark_when_it_asked_is_fit_once_it_has_one() {
     let mut world = up();
     world.host_dies(B);
     world.host_dies(A);
@@ -424,7 +424,7 @@ fn a_standby_that_had_no_mark_when_it_asked_is_fit_once_it_has_one() {
 }
 
 #[test]
-fn a_stopped_group_stays_down_over_a_restart_of_both_daemons() {
+pub fn a_stopped_group_stays_down_over_a_restart_of_both_daemons() {
     let mut world = up();
     let request = world.ask_group(A, GroupVerb::Stop);
     world.run(2_000);
@@ -443,7 +443,7 @@ fn a_stopped_group_stays_down_over_a_restart_of_both_daemons() {
 }
 
 #[test]
-fn a_stopped_group_stays_down_when_the_node_that_stopped_it_dies() {
+pub fn a_stopped_group_stays_down_when_the_node_that_stopped_it_dies() {
     let mut world = up();
     world.ask_group(A, GroupVerb::Stop);
     world.run(2_000);
@@ -461,7 +461,7 @@ fn a_stopped_group_stays_down_when_the_node_that_stopped_it_dies() {
 }
 
 #[test]
-fn a_cluster_stop_without_arbiter_releases() {
+pub fn a_cluster_stop_without_arbiter_releases() {
     let mut world = up();
     world.reach = [false, true];
     let request = world.ask(A, STOP_CLUSTER);
@@ -471,7 +471,7 @@ fn a_cluster_stop_without_arbiter_releases() {
 }
 
 #[test]
-fn resources_go_and_come_with_what_depends_on_them() {
+pub fn resources_go_and_come_with_what_depends_on_them() {
     let mut world = up();
     let stop = world.ask_group(A, GroupVerb::ResourceStop(FS));
     world.run(1_000);
@@ -492,7 +492,7 @@ fn resources_go_and_come_with_what_depends_on_them() {
 }
 
 #[test]
-fn a_move_is_refused_before_anything_is_stopped() {
+pub fn a_move_is_refused_before_anything_is_stopped() {
     let mut world = up();
     world.ask(B, Verb::Cluster(ClusterVerb::Suspend));
     world.run(1_000);
@@ -508,7 +508,7 @@ fn a_move_is_refused_before_anything_is_stopped() {
 }
 
 #[test]
-fn failback_waits_until_the_preferred_node_is_in_sync_again() {
+pub fn failback_waits_until_the_preferred_node_is_in_sync_again() {
     let mut settings = group();
     settings.failback_auto = true;
     let mut world = World::up(settings, Vec::new());
@@ -524,7 +524,7 @@ fn failback_waits_until_the_preferred_node_is_in_sync_again() {
 }
 
 #[test]
-fn a_cluster_stop_hands_over_and_takes_no_part() {
+pub fn a_cluster_stop_hands_over_and_takes_no_part() {
     let mut world = up();
     let request = world.ask(A, STOP_CLUSTER);
     world.run(3_000);
@@ -538,7 +538,7 @@ fn a_cluster_stop_hands_over_and_takes_no_part() {
 }
 
 #[test]
-fn a_cluster_stop_on_both_nodes_keeps_the_group_down_until_the_start() {
+pub fn a_cluster_stop_on_both_nodes_keeps_the_group_down_until_the_start() {
     let mut world = up();
     let stop = Verb::Cluster(ClusterVerb::Stop { hand_over: false });
     let first = world.ask(A, stop);
@@ -561,7 +561,7 @@ fn a_cluster_stop_on_both_nodes_keeps_the_group_down_until_the_start() {
 }
 
 #[test]
-fn a_suspended_node_takes_nothing_over_but_still_fences_itself() {
+pub fn a_suspended_node_takes_nothing_over_but_still_fences_itself() {
     let mut world = up();
     world.ask(B, Verb::Cluster(ClusterVerb::Suspend));
     world.run(1_000);
@@ -574,7 +574,7 @@ fn a_suspended_node_takes_nothing_over_but_still_fences_itself() {
     world.host_boots(A);
     world.run(10_000);
     world.ask(B, Verb::Cluster(ClusterVerb::Suspend));
-    world.link = false;
+    world.links.up = false;
     world.beats = false;
     world.reach = [false; 2];
     world.run(15_000);
@@ -582,7 +582,7 @@ fn a_suspended_node_takes_nothing_over_but_still_fences_itself() {
 }
 
 #[test]
-fn a_stale_node_does_not_start_and_the_good_one_does() {
+pub fn a_stale_node_does_not_start_and_the_good_one_does() {
     let mut world = up();
     world.host_dies(A);
     world.run(10_000);
@@ -598,7 +598,7 @@ fn a_stale_node_does_not_start_and_the_good_one_does() {
 }
 
 #[test]
-fn both_hosts_lose_power_and_the_group_comes_up_once() {
+pub fn both_hosts_lose_power_and_the_group_comes_up_once() {
     let mut world = up();
     world.host_dies(A);
     world.host_dies(B);
@@ -611,7 +611,7 @@ fn both_hosts_lose_power_and_the_group_comes_up_once() {
 }
 
 #[test]
-fn an_owner_that_reboots_inside_the_timeouts_lets_the_other_have_it() {
+pub fn an_owner_that_reboots_inside_the_timeouts_lets_the_other_have_it() {
     let mut world = up();
     world.host_dies(A);
     world.run(500);
@@ -621,7 +621,7 @@ fn an_owner_that_reboots_inside_the_timeouts_lets_the_other_have_it() {
 }
 
 #[test]
-fn the_arbiter_may_go_and_come_without_anybody_noticing() {
+pub fn the_arbiter_may_go_and_come_without_anybody_noticing() {
     let mut world = up();
     world.reach = [false; 2];
     world.run(60_000);
@@ -633,7 +633,7 @@ fn the_arbiter_may_go_and_come_without_anybody_noticing() {
 }
 
 #[test]
-fn verbs_of_the_mirror_go_through_the_group() {
+pub fn verbs_of_the_mirror_go_through_the_group() {
     use crate::decide::event::Verb as Arbitration;
     let mut world = up();
     let release = world.ask(A, Verb::Mirror(G, Arbitration::Release));
@@ -645,7 +645,7 @@ fn verbs_of_the_mirror_go_through_the_group() {
 }
 
 #[test]
-fn nothing_that_comes_for_a_forgotten_step_matters() {
+pub fn nothing_that_comes_for_a_forgotten_step_matters() {
     let mut world = up();
     let outcome = group::Outcome::Failed("late".to_owned());
     let id = crate::decide::event::StepId(1);
@@ -655,7 +655,7 @@ fn nothing_that_comes_for_a_forgotten_step_matters() {
 }
 
 #[test]
-fn what_an_operator_wants_is_stored_before_the_answer() {
+pub fn what_an_operator_wants_is_stored_before_the_answer() {
     let mut world = up();
     let now = world.now();
     let request = RequestId(9_000);

@@ -14,12 +14,13 @@ use crate::decide::node::{
 use crate::decide::record::Record;
 use crate::decide::settings::*;
 use crate::decide::step::{self, EngineCommand};
-use crate::decide::tests::toy::{self, CLUSTER, GROUP, VOLUME, blank, learn, promote, slot};
+pub use crate::decide::tests::engines::{Links, Toys, is_failed, record_of, volumes, with_volumes};
 pub use crate::decide::tests::toy::{A, B, at};
+use crate::decide::tests::toy::{CLUSTER, GROUP, VOLUME, slot};
 use lockstep_engine::limits::Times;
 use lockstep_engine::units::{
-    BootId, Epoch, Generation, Members, NodeId, Nonce, Role, Span, StartId, Status, Tick, Version,
-    VolumeRecord,
+    BootId, Epoch, Generation, Members, NodeId, Nonce, Span, StartId, Status, Tick, Version,
+    VolumeId, VolumeRecord,
 };
 use std::collections::VecDeque;
 
@@ -54,11 +55,9 @@ pub struct Host {
     pub daemon: u128,
     /// When the daemon was started, in milliseconds.
     pub daemon_at: u64,
-    pub engine: Status,
-    pub engine_up: bool,
+    pub engines: Toys,
     pub inbox: VecDeque<Event>,
     pub answering: bool,
-    pub last_sent: Option<Status>,
     /// Per resource.
     pub on: Vec<bool>,
     pub fault: Vec<Fault>,
@@ -69,6 +68,13 @@ pub struct Host {
     pub kept: Option<Tick>,
     pub host: Vec<HostAction>,
     pub up: bool,
+}
+
+impl Host {
+    /// The engine of the first volume.
+    pub fn engine(&mut self) -> &mut Status {
+        &mut self.engines.all[0].status
+    }
 }
 
 pub struct Request {
@@ -84,7 +90,7 @@ pub struct World {
     pub hosts: [Host; 2],
     pub arbiter: Option<Record>,
     pub history: Vec<Record>,
-    pub link: bool,
+    pub links: Links,
     pub beats: bool,
     pub reach: [bool; 2],
     pub requests: Vec<Request>,
@@ -96,7 +102,6 @@ pub struct World {
     pub group: GroupSettings,
     pub monitors: Vec<MonitorSettings>,
     pub observe_only: bool,
-    link_cut_at: u64,
     asked: u64,
     starts: u128,
 }
@@ -123,8 +128,10 @@ pub fn group() -> GroupSettings {
         failover_auto: true,
         failback_auto: false,
         nodes: [A, B],
-        volumes: vec![VOLUME],
+        volumes: volumes(),
         resources: vec![
+            // Without volumes too, so that each resource has its place: it is on while the group
+            // is.
             resource("mirror", ResourceKind::Mirror(VOLUME), &[]),
             resource("fs", ResourceKind::Other, &[MIRROR]),
             resource("vip", ResourceKind::Address, &[MIRROR]),
@@ -140,11 +147,9 @@ impl World {
             node: None,
             daemon: 0,
             daemon_at: 0,
-            engine: blank(node),
-            engine_up: true,
+            engines: Toys::new(node),
             inbox: VecDeque::new(),
             answering: true,
-            last_sent: None,
             on: vec![false; group.resources.len()],
             fault: vec![Fault::None; group.resources.len()],
             found: vec![Found::Fine; monitors.len()],
@@ -165,13 +170,13 @@ impl World {
             since: 5,
             forced: false,
         };
-        let record = Record::of_volume(CLUSTER, GROUP, VOLUME, &seen);
+        let record = record_of(&seen);
         World {
             ms: 100_000,
             hosts: [host(A), host(B)],
             arbiter: Some(record.clone()),
             history: vec![record],
-            link: true,
+            links: Links::new(),
             beats: true,
             reach: [true; 2],
             requests: Vec::new(),
@@ -182,7 +187,6 @@ impl World {
             group,
             monitors,
             observe_only: false,
-            link_cut_at: 0,
             asked: 0,
             starts: 100,
         }
@@ -256,12 +260,12 @@ impl World {
         self.starts += 1;
         let mut entropy = [7; 32];
         entropy[..16].copy_from_slice(&self.starts.to_be_bytes());
-        let boot = self.host(node).engine.boot;
+        let boot = self.host(node).engines.boot();
         let arbitration = arbitration::Settings {
             node,
             cluster: CLUSTER,
             group: GROUP,
-            volume: VOLUME,
+            volumes: volumes(),
             boot,
             times: TIMES,
             entropy,
@@ -279,7 +283,7 @@ impl World {
             memory: self.hosts[slot(node)].memory.clone(),
             kept: vec![KeptLease {
                 until: self.hosts[slot(node)].kept,
-                engine_listens: self.hosts[slot(node)].engine_up,
+                engine_listens: self.hosts[slot(node)].engines.up(),
             }],
         };
         let (now, ms, daemon) = (at(self.ms), self.ms, self.starts);
@@ -289,7 +293,7 @@ impl World {
         this.node = Some(Node::new(settings, now));
         this.answering = true;
         this.inbox.clear();
-        this.last_sent = None;
+        this.engines.met(StartId(daemon));
     }
 
     pub fn daemon_dies(&mut self, node: NodeId) {
@@ -298,34 +302,33 @@ impl World {
     }
 
     pub fn engine_dies(&mut self, node: NodeId) {
-        let this = self.host(node);
-        if !this.engine_up {
-            return;
-        }
-        this.engine_up = false;
-        this.engine.role = Role::Secondary;
-        this.engine.silent = false;
-        this.engine.mark = None;
-        this.engine.need = None;
-        this.engine.pong_sent = None;
-        this.engine.peer_heard = None;
-        this.last_sent = None;
-        let event = Event::Arbitration { group: G, event: event::Event::EngineGone };
-        this.inbox.push_back(event);
+        (0..self.host(node).engines.all.len()).for_each(|index| self.one_dies(node, index));
     }
 
-    pub fn engine_starts(&mut self, node: NodeId) {
-        self.starts += 1;
-        let start = StartId(self.starts);
+    /// The engine of one volume dies.
+    pub fn one_dies(&mut self, node: NodeId, index: usize) {
         let this = self.host(node);
-        this.engine_up = true;
-        this.engine.start = start;
+        let gone = this.engines.die(index);
+        this.inbox.extend(gone.map(|event| Event::Arbitration { group: G, event }));
+    }
+
+    /// Those that are down start.
+    pub fn engine_starts(&mut self, node: NodeId) {
+        for index in 0..self.host(node).engines.all.len() {
+            self.starts += 1;
+            let start = StartId(self.starts);
+            let toys = &mut self.host(node).engines;
+            if !toys.all[index].up {
+                toys.start(index, start);
+            }
+        }
     }
 
     pub fn host_dies(&mut self, node: NodeId) {
         self.engine_dies(node);
         self.daemon_dies(node);
         let this = self.host(node);
+        this.engines.power_off();
         this.up = false;
         this.on.iter_mut().for_each(|on| *on = false);
         this.host.clear();
@@ -334,7 +337,7 @@ impl World {
     pub fn host_boots(&mut self, node: NodeId) {
         self.starts += 1;
         let boot = BootId(self.starts);
-        self.host(node).engine.boot = boot;
+        self.host(node).engines.booted(boot);
         self.host(node).kept = None;
         self.host(node).up = true;
         self.engine_starts(node);
@@ -489,7 +492,9 @@ impl World {
     fn arbitration(&mut self, node: NodeId, step: step::Step) {
         let daemon = self.host(node).daemon;
         match step {
-            step::Step::Engine { id, command } => self.command(node, id, command),
+            step::Step::Engine { id, volume, command } => {
+                self.command(node, id, volume, command);
+            }
             step::Step::Read { id } => {
                 let request = Request { node, daemon, id, expected: None, next: None };
                 self.requests.push(request);
@@ -554,77 +559,29 @@ impl World {
         }
     }
 
-    fn command(&mut self, node: NodeId, id: StepId, command: EngineCommand) {
+    fn command(&mut self, node: NodeId, id: StepId, volume: VolumeId, command: EngineCommand) {
         let now = at(self.ms);
         let this = &mut self.hosts[slot(node)];
-        if !this.engine_up {
-            return;
-        }
-        let engine = &mut this.engine;
-        let result = match command {
-            EngineCommand::Learn(record) => learn(engine, record),
-            EngineCommand::Promote(record) => promote(engine, record, now),
-            EngineCommand::Demote => {
-                engine.role = Role::Secondary;
-                engine.primary_boot = BootId::NONE;
-                Ok(())
-            }
-            EngineCommand::Fence => {
-                engine.role = Role::Secondary;
-                Ok(())
-            }
-            EngineCommand::Attempt(attempt) if engine.attempts.contains(&attempt) => Ok(()),
-            EngineCommand::Attempt(_) if engine.attempts.len() >= 2 => Err("too-many-attempts"),
-            EngineCommand::Attempt(attempt) => {
-                engine.attempts.push(attempt);
-                Ok(())
-            }
-            EngineCommand::PrepareTakeover => {
-                engine.silent = true;
-                Ok(())
-            }
-            EngineCommand::CancelTakeover => {
-                engine.silent = false;
-                Ok(())
-            }
-            EngineCommand::Mark(mark) => {
-                engine.mark = Some(mark).filter(|mark| mark.boot == engine.boot);
-                Ok(())
-            }
-        };
+        let Some(result) = this.engines.command(volume, command, now) else { return };
         let refused = result.err().map(str::to_owned);
         let event = event::Event::EngineDone { id, refused };
         this.inbox.push_back(Event::Arbitration { group: G, event });
     }
 
-    /// The link, and what engines make of it.
+    /// The links, and what engines make of them.
     fn engines(&mut self) {
         let now = at(self.ms);
-        let up = self.link && self.hosts.iter().all(|host| host.engine_up);
-        if up {
-            self.link_cut_at = self.ms;
-        }
-        let cut = !up && self.ms >= self.link_cut_at + toy::LINK_LOST;
-        let before = self.hosts.each_ref().map(|host| host.engine.clone());
-        for index in 0..2 {
-            let this = &mut self.hosts[index];
-            let engine = &mut this.engine;
-            if !this.engine_up {
-                continue;
-            }
-            toy::follow(engine, &before[1 - index], up, cut, now);
-            let shown = toy::shown(engine, now);
-            if this.node.is_some() && this.last_sent.as_ref() != Some(&shown) {
-                this.last_sent = Some(shown);
-                let event = event::Event::Engine(Box::new(engine.clone()));
-                this.inbox.push_back(Event::Arbitration { group: G, event });
-            }
+        let [a, b] = &mut self.hosts;
+        self.links.carry([&mut a.engines, &mut b.engines], self.ms, now);
+        for host in self.hosts.iter_mut().filter(|host| host.node.is_some()) {
+            let news = host.engines.news(now).into_iter();
+            host.inbox.extend(news.map(|event| Event::Arbitration { group: G, event }));
         }
     }
 
     fn check(&self) {
         let [a, b] = &self.hosts;
-        let serves = |host: &Host| host.engine.role == Role::Primary;
+        let serves = |host: &Host| host.engines.any_serves();
         let forced = self.history.iter().any(|record| record.forced);
         assert!(forced || !(serves(a) && serves(b)), "two primaries: {:#?}", self.notes);
         let (on_a, on_b) = (self.on(A), self.on(B));
