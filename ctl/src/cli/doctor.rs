@@ -85,7 +85,8 @@ fn whose(args: &Whose) -> Result<(Cluster, NodeId), String> {
     let host = system.nodename().to_string_lossy();
     let node = args.node.or_else(|| cluster.which(&host)).ok_or_else(|| {
         format!(
-            "{}: neither node has the name of this host, \"{host}\"; say which one it is with --node",
+            "{}: neither node has the name of this host, \"{host}\"; say with --node which one it \
+             is",
             args.cluster.display()
         )
     })?;

@@ -80,7 +80,7 @@ fn formatted(checks: &mut Checks, name: &str, path: &Path) {
         Ok(shown) if !shown.sound => checks.fail(
             what,
             format!("{}: a page is damaged", path.display()),
-            "`lockstep-engine inspect` shows which; see \"Cluster partition damaged\" in RUNBOOK.md",
+            "`lockstep-engine inspect` shows which; RUNBOOK.md, \"Cluster partition damaged\"",
         ),
         Ok(shown) if shown.text.contains(name) => checks.pass(what, "formatted for this volume"),
         Ok(_) => checks.fail(
