@@ -8,7 +8,7 @@ use crate::decide::mutant::Mutant;
 use crate::decide::record::Record;
 use crate::decide::step::{EngineCommand, Refused, Waiting};
 use crate::decide::transition::{self, Inputs, Transition};
-use lockstep_engine::units::{LinkState, Need, NodeId, Tick, Version};
+use lockstep_engine::units::{LinkState, Need, NodeId, Role, Tick, Version};
 
 impl Decider {
     /// Finds out whether this node may promote without an operator (§1.1, R10, R42).
@@ -51,6 +51,7 @@ impl Decider {
     /// Promotes the engine when this node has the right to, and the record still says so.
     pub(super) fn serve(&mut self, now: Tick) {
         let Some(claim) = self.claim else { return };
+        self.notice_promotion(now);
         let handing_over = |op: &Op| match op.verb {
             Verb::Move | Verb::Stop | Verb::Release => op.phase != Phase::Check,
             Verb::Start { .. } | Verb::ForcePromote => op.phase == Phase::Swap,
@@ -153,6 +154,17 @@ impl Decider {
         let next = transition::close(base, author);
         self.begin(Transition::Close, Some(base.clone()), next);
         self.drive_open(now);
+    }
+
+    /// The report of a promotion may be lost, as by a host that stood still: the status tells, too.
+    fn notice_promotion(&mut self, now: Tick) {
+        let waits = self.op.is_some_and(|op| op.phase == Phase::Promote);
+        let reports = self.engine.calling(|p| matches!(p, Purpose::Promote(_)));
+        let Some(base) = self.base().filter(|_| waits && !reports) else { return };
+        let served = self.engine.role() == Some(Role::Primary) && self.serves_at(base.version);
+        if served && self.owns(&base) {
+            self.promoted(now);
+        }
     }
 
     /// The engine serves under the record that it was handed.

@@ -56,6 +56,8 @@ pub struct Host {
     pub daemon_at: u64,
     pub engine: Status,
     pub engine_up: bool,
+    /// What the engine says of promotions is lost.
+    pub mute_promotions: bool,
     pub inbox: VecDeque<Event>,
     pub answering: bool,
     pub last_sent: Option<Status>,
@@ -142,6 +144,7 @@ impl World {
             daemon_at: 0,
             engine: blank(node),
             engine_up: true,
+            mute_promotions: false,
             inbox: VecDeque::new(),
             answering: true,
             last_sent: None,
@@ -560,6 +563,7 @@ impl World {
         if !this.engine_up {
             return;
         }
+        let lost = this.mute_promotions && matches!(command, EngineCommand::Promote(_));
         let engine = &mut this.engine;
         let result = match command {
             EngineCommand::Learn(record) => learn(engine, record),
@@ -592,6 +596,9 @@ impl World {
                 Ok(())
             }
         };
+        if lost {
+            return;
+        }
         let refused = result.err().map(str::to_owned);
         let event = event::Event::EngineDone { id, refused };
         this.inbox.push_back(Event::Arbitration { group: G, event });
