@@ -122,6 +122,23 @@ async fn a_start_that_is_dropped_leaves_nothing_and_can_be_repeated() {
 }
 
 #[tokio::test]
+async fn what_a_dead_daemon_was_starting_is_not_off_because_its_status_program_says_so() {
+    let lab = Lab::new();
+    let context = lab.context("web");
+    let looks = Some(command(&lab, "status", "exit 3"));
+    let spec = Spec::Exec(ExecSpec { status: looks, ..service(&lab) });
+    assert_eq!(status(&spec, &context, within(MS)).await, Ok(State::Off));
+    // As a daemon leaves it that gets SIGKILL: its note stays, the program may go on.
+    let told = lab.path("run/resources/g.web.told");
+    std::fs::create_dir_all(told.parent().unwrap()).unwrap();
+    std::fs::write(&told, "starting\n").unwrap();
+    let state = status(&spec, &context, within(MS)).await.unwrap();
+    assert!(matches!(&state, State::Broken(why) if why.contains("cut short")), "{state:?}");
+    kill(&spec, &context, within(FENCE_MS)).await.unwrap();
+    assert_eq!(status(&spec, &context, within(MS)).await, Ok(State::Off));
+}
+
+#[tokio::test]
 async fn a_program_that_fails_is_quoted() {
     let lab = Lab::new();
     let body = "echo no config >&2; sleep 60 & exit 7";

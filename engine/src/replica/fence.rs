@@ -127,6 +127,7 @@ impl Replica {
         }
         self.meta_failed = true;
         self.note(Note::MetadataFailed { errno: error.errno });
+        self.meta.forget_unstored_attempts();
         self.checkpoint = None;
         for pending in std::mem::take(&mut self.pending) {
             let cmd = match pending.then {

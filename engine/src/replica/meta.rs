@@ -3,7 +3,8 @@
 //! Always: what a ticket stands for is durable when the ticket comes due, in the order of tickets.
 
 use crate::format::superblock::Superblock;
-use crate::units::Page;
+use crate::limits::ATTEMPTS_MAX;
+use crate::units::{OpenAttempt, Page};
 
 /// Stands for all changes made so far.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -30,14 +31,17 @@ pub(super) struct Meta {
     durable: u64,
     writing: Writing,
     image: Superblock,
+    /// Attempts that are on the disk.
+    kept: [Option<OpenAttempt>; ATTEMPTS_MAX],
     /// Slot to heal first.
     heal: Option<u8>,
 }
 
 impl Meta {
     pub fn open(sb: Superblock, heal: Option<u8>) -> Meta {
-        let image = sb.clone();
-        Meta { sb, changes: 0, in_image: 0, durable: 0, writing: Writing::Nothing, image, heal }
+        let (image, kept) = (sb.clone(), sb.attempts);
+        let writing = Writing::Nothing;
+        Meta { sb, changes: 0, in_image: 0, durable: 0, writing, image, kept, heal }
     }
 
     pub fn get(&self) -> &Superblock {
@@ -49,6 +53,20 @@ impl Meta {
         change(&mut self.sb);
         self.changes += 1;
         Ticket(self.changes)
+    }
+
+    /// Attempts that are open and on the disk. Whoever sends a request for one that is not (R4) has
+    /// nothing to know it by after a restart.
+    pub fn open_attempts(&self) -> impl Iterator<Item = OpenAttempt> + '_ {
+        self.sb.attempts.iter().flatten().filter(|open| self.kept.contains(&Some(**open))).copied()
+    }
+
+    /// The disk refuses: what is not on it was promised to nobody, so nothing was sent for it.
+    pub fn forget_unstored_attempts(&mut self) {
+        let kept = self.kept;
+        for slot in &mut self.sb.attempts {
+            *slot = slot.filter(|open| kept.contains(&Some(*open)));
+        }
     }
 
     pub fn is_due(&self, ticket: Ticket) -> bool {
@@ -88,6 +106,7 @@ impl Meta {
             Writing::Slot(_) => {
                 self.writing = Writing::Nothing;
                 self.durable = self.in_image;
+                self.kept = self.image.attempts;
                 None
             }
             Writing::Nothing => panic!("a superblock write ended that nobody started"),

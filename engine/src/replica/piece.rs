@@ -124,6 +124,7 @@ impl Replica {
     /// The peer has read what this disk could not: it is written here, stable before it counts.
     pub(super) fn on_piece_data(&mut self, key: Key, status: Status, buf: Option<BufId>) {
         let Some(Op { at, kind: Kind::Piece(piece), .. }) = self.ops.get_mut(key) else { return };
+        self.acked_at = self.now;
         let (at, wanted) = (*at, !(piece.failed || piece.lost));
         match (status, buf) {
             (Status::Ok, Some(buf)) if wanted => {
@@ -186,6 +187,7 @@ impl Replica {
         if !piece.digests || piece.theirs.is_some() {
             return;
         }
+        self.acked_at = self.now; // Where nothing differs, no write is ever reported.
         // A target that can't read a block gets it whole: no digests means all differ.
         let usable = status == Status::Ok && digests.len() as u64 == blocks;
         piece.theirs = Some(if usable { digests } else { Box::default() });

@@ -13,7 +13,7 @@ impl Replica {
         let alone = self.record.is_some_and(|r| r.members == Members::only(self.node));
         let sync = self.sync.as_ref();
         let mut attempts: Vec<OpenAttempt> = Vec::with_capacity(ATTEMPTS_MAX);
-        attempts.extend(sb.attempts.iter().flatten());
+        attempts.extend(self.meta.open_attempts());
         Status {
             volume: sb.volume,
             node: self.node,

@@ -28,6 +28,9 @@ const SLACK: Span = Span::millis(200);
 pub struct Watch {
     /// A node has said in this boot that an operator has stopped the group.
     stopped: [bool; 2],
+    /// What that node remembers of a stop is over: the group has come up since, elsewhere and
+    /// unseen from there (a takeover from a node that was cut off while it stopped the group).
+    over: [bool; 2],
     /// An operator has asked for the group since it was stopped.
     wanted: bool,
     /// Since when a node has something on although its engine serves nobody.
@@ -60,6 +63,7 @@ impl World {
         }
         if resource == APP {
             self.watch.stopped = [false; 2];
+            self.watch.over = [NodeId::A, NodeId::B].map(|each| self.remembers_stop(each));
         }
         let there = self.answering(peer);
         if !there.is_empty() && !self.is_excused(peer) && !self.is_excused(node) {
@@ -153,7 +157,14 @@ impl World {
     pub fn watch_announced(&mut self, node: NodeId) {
         let daemon = self.hosts[index(node)].daemon.as_ref();
         let stopped = daemon.is_some_and(|daemon| is_stopped(&daemon.announced));
-        self.watch.stopped[index(node)] |= stopped;
+        self.watch.over[index(node)] &= self.remembers_stop(node);
+        self.watch.stopped[index(node)] |= stopped && !self.watch.over[index(node)];
+    }
+
+    /// Whether a node remembers a stop, or its next daemon will.
+    fn remembers_stop(&self, node: NodeId) -> bool {
+        let known = &self.hosts[index(node)].notes.memory.groups;
+        known.iter().any(|(_, memory)| memory.stopped)
     }
 
     /// Whether a node says that an operator has stopped the group.
@@ -185,6 +196,7 @@ impl World {
     /// A host has lost power, and with it what it knew.
     pub fn watch_power_loss(&mut self, node: NodeId) {
         self.watch.stopped[index(node)] = false;
+        self.watch.over[index(node)] = false;
         self.watch.idle[index(node)] = None;
         self.watch.foreign[index(node)] = None;
     }

@@ -93,19 +93,22 @@ pub(super) async fn status(
     deadline: Tick,
 ) -> Result<State, Failure> {
     program::trim_left_behind(context, START);
+    let cut_short = || {
+        let resource = &context.resource;
+        State::Broken(format!("{resource}: its start program was cut short; start or stop it"))
+    };
     let Some(command) = &spec.status else {
         return Ok(match told(context)? {
             Told::On => State::On,
             Told::Off => State::Off,
-            Told::Starting => State::Broken(format!(
-                "{}: its start program was cut short; start or stop it",
-                context.resource
-            )),
+            Told::Starting => cut_short(),
         });
     };
     let outcome = program::run(command, "status", Rest::Dies, context, deadline).await?;
     Ok(match outcome.status.and_then(|status| status.code()) {
         Some(0) => State::On,
+        // What is left of the start may bring it on later: only a stop or a kill makes it off.
+        Some(OFF) if told(context)? == Told::Starting => cut_short(),
         Some(OFF) => State::Off,
         _ if outcome.status.is_none() => {
             return Err(ended_badly(context, "status", command, &outcome));

@@ -58,6 +58,7 @@ impl Decider {
     /// before every one of them is there and may.
     pub(super) fn serve(&mut self, now: Tick) {
         let Some(claim) = self.claim else { return };
+        self.notice_promotion(now);
         let handing_over = |op: &Op| match op.verb {
             Verb::Move | Verb::Stop | Verb::Release => op.phase != Phase::Check,
             Verb::Start { .. } | Verb::ForcePromote => op.phase == Phase::Swap,
@@ -186,6 +187,17 @@ impl Decider {
         let next = transition::close(base, author);
         self.begin(Transition::Close, Some(base.clone()), next);
         self.drive_open(now);
+    }
+
+    /// The report of a promotion may be lost, as by a host that stood still: the status tells, too.
+    fn notice_promotion(&mut self, now: Tick) {
+        let waits = self.op.is_some_and(|op| op.phase == Phase::Promote);
+        let reports = self.engines.calling(|p| matches!(p, Purpose::Promote(_)));
+        let Some(base) = self.base().filter(|_| waits && !reports) else { return };
+        let served = self.engines.are_primary() && self.engines.are_told(base.version);
+        if served && self.owns(&base) {
+            self.promoted(now);
+        }
     }
 
     /// The engines serve under the record that they were handed.

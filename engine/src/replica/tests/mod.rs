@@ -1,6 +1,7 @@
 //! Two replicas in virtual time, without the rest of the world: what needs large volumes, or long
 //! loads, or a count of what is on its way.
 
+mod attempts;
 mod bits;
 mod grow;
 mod outlived;

@@ -87,6 +87,8 @@ pub struct Pair {
     pub flushed: Vec<(Tick, Tick)>,
     /// Blocks that a side can't read until it writes them.
     pub unreadable: Vec<(usize, BlockIndex)>,
+    /// The cluster partition of node a refuses.
+    pub metadata_fails: bool,
     /// The last hello that a side sent.
     pub hellos: [Option<Message>; 2],
     queue: BTreeMap<(Tick, u64), What>,
@@ -217,6 +219,7 @@ impl Pair {
             synced: Vec::new(),
             flushed: Vec::new(),
             unreadable: Vec::new(),
+            metadata_fails: false,
             hellos: [None, None],
             queue: BTreeMap::new(),
             serial: 0,
@@ -249,6 +252,14 @@ impl Pair {
     pub fn alone(&self) -> Event {
         let what = Command::Learn { record: record(4, Members::only(NodeId::A)) };
         Event::Command { cmd: CmdId(3), what }
+    }
+
+    /// Node a stores the attempt to go on alone.
+    pub fn attempt_alone(&mut self) {
+        let wanted = record(4, Members::only(NodeId::A));
+        let attempt = OpenAttempt { expected: Version(3), wanted };
+        let what = Command::Attempt { attempt };
+        self.tell(0, Event::Command { cmd: CmdId(4), what });
     }
 
     /// A new session begins on both sides.
@@ -414,6 +425,10 @@ impl Pair {
                 self.done(to, op, at);
             }
             // The cluster partition is another device.
+            Action::MetaWrite { op, .. } if to == 0 && self.metadata_fails => {
+                let event = Event::DiskDone { op, result: Err(DiskError { errno: 5 }) };
+                self.later(self.now, What::Tell { to, event: Box::new(event) });
+            }
             Action::MetaWrite { op, .. } | Action::TailWrite { op, .. } => {
                 let at = self.now.after(self.speeds.disk_delay);
                 self.done(to, op, at);

@@ -2,7 +2,7 @@
 
 use super::pair::{Pair, settings};
 use crate::replica::event::{BufId, Request};
-use crate::units::{BlockIndex, DiskState, Extent, Mirror, Need, Role, Span};
+use crate::units::{BLOCK_BYTES, BlockIndex, DiskState, Extent, Mirror, Need, Role, Span};
 
 fn blocks(first: u64, count: u32) -> Extent {
     Extent::of_blocks(BlockIndex(first), count)
@@ -41,6 +41,19 @@ fn a_block_to_be_reconciled_that_can_t_be_read_comes_from_a_peer_that_misses_not
     assert_eq!((pair.status(0).mirror, pair.status(0).dirty_blocks), (Mirror::InSync, 0));
     assert_eq!(pair.status(0).disk, DiskState::UpToDate);
     assert_eq!(pair.unreadable, []);
+}
+
+/// The target flushes every 128 MiB: at this pace that takes three times the limit for reports.
+#[test]
+fn a_slow_disk_that_compares_what_is_equal_makes_progress() {
+    let blocks = (1 << 30) / BLOCK_BYTES;
+    let mut pair = Pair::restarted(1 << 30, 0..blocks, &settings());
+    pair.speeds.disk = 4 << 20;
+    pair.speeds.link_delay = Span::millis(100); // Something is owed at any time.
+    pair.connect();
+    pair.run(Span::millis(60_000));
+    assert_eq!((pair.status(0).mirror, pair.status(0).counters.sessions), (Mirror::Reconciling, 1));
+    assert!(pair.status(0).dirty_blocks < blocks);
 }
 
 #[test]

@@ -64,6 +64,16 @@ fn a_stop_also_ends_a_claim_that_is_under_way() {
     assert_eq!((world.owner(), world.on(A), world.on(B)), (None, Vec::new(), Vec::new()));
 }
 
+/// The host of the one that took over stood still until nobody waited for the report any more.
+#[test]
+fn a_promotion_whose_report_is_lost_ends_the_claim_all_the_same() {
+    let mut world = World::up(group(), Vec::new());
+    world.host(B).mute_promotions = true;
+    world.host_dies(A);
+    world.run(30_000);
+    assert_eq!((world.owner(), world.state(B)), (Some(B), State::Up));
+}
+
 #[test]
 fn force_is_not_undone_by_a_stop_that_the_other_node_remembers() {
     let mut world = World::up(group(), Vec::new());

@@ -56,6 +56,8 @@ pub struct Host {
     /// When the daemon was started, in milliseconds.
     pub daemon_at: u64,
     pub engines: Toys,
+    /// What the engines say of promotions is lost.
+    pub mute_promotions: bool,
     pub inbox: VecDeque<Event>,
     pub answering: bool,
     /// Per resource.
@@ -148,6 +150,7 @@ impl World {
             daemon: 0,
             daemon_at: 0,
             engines: Toys::new(node),
+            mute_promotions: false,
             inbox: VecDeque::new(),
             answering: true,
             on: vec![false; group.resources.len()],
@@ -562,7 +565,11 @@ impl World {
     fn command(&mut self, node: NodeId, id: StepId, volume: VolumeId, command: EngineCommand) {
         let now = at(self.ms);
         let this = &mut self.hosts[slot(node)];
+        let lost = this.mute_promotions && matches!(command, EngineCommand::Promote(_));
         let Some(result) = this.engines.command(volume, command, now) else { return };
+        if lost {
+            return;
+        }
         let refused = result.err().map(str::to_owned);
         let event = event::Event::EngineDone { id, refused };
         this.inbox.push_back(Event::Arbitration { group: G, event });
