@@ -228,10 +228,10 @@ impl Register {
         }
     }
 
-    /// This host is bound to hold everything again. A disk that holds `found` is a legal answer also
-    /// without a write that nobody has answered yet: such a write was reported before the power
-    /// loss took it, so that its answer may still come in good faith, and counts as there only
-    /// where it is found (seeds 704496 and 702145).
+    /// This host is bound to hold everything again. A disk that holds `found` is a legal answer
+    /// also without a write that nobody has answered yet: such a write may have been reported
+    /// before the power loss took it, so that its answer still comes in good faith, and counts as
+    /// there only where it is found (seeds 704496 and 702145).
     pub fn rely_on(&mut self, host: usize, found: Option<Block>) {
         for value in &mut self.values {
             let missing = found.is_some_and(|found| found != [value.stamp; 8]);
