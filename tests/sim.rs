@@ -186,6 +186,26 @@ mod register {
     }
 
     #[test]
+    fn a_write_without_an_answer_is_not_there_again_before_it_is_found() {
+        let mut block = Register::default();
+        block.begin(1, 10);
+        assert!(block.acked(1, 20, false).is_none());
+        block.begin(2, 30);
+        block.expose(0);
+        let mut later = block.clone();
+        block.rely_on(0, Some([1; 8]));
+        assert!(!block.value(1).unwrap().exposed[0], "it is found");
+        assert!(block.value(2).unwrap().exposed[0], "a reported it and lost it");
+        block.rely_on(0, Some([2, 2, 1, 1, 1, 1, 1, 1]));
+        assert!(block.value(2).unwrap().exposed[0], "half of it is found");
+        block.rely_on(0, Some([2; 8]));
+        assert!(!block.value(2).unwrap().exposed[0]);
+        assert!(later.acked(2, 40, false).is_none());
+        later.rely_on(0, Some([1; 8]));
+        assert!(!later.value(2).unwrap().exposed[0], "an answered one is bound to be there");
+    }
+
+    #[test]
     fn only_what_no_flush_covers_is_excused() {
         let mut block = Register::default();
         block.begin(1, 10);

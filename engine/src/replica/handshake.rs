@@ -201,7 +201,10 @@ impl Replica {
             && !hello.needs_full;
         let mark = InSyncMark { generation: record.generation, boot: hello.boot };
         let marked = hello.mark == Some(mark) || Mutant::KeepAcksOfDeadLife.on(); // R42
-        let quiet = self.dirty.bitmap.count() == 0 && self.dirty.hot() == 0;
+        // Blocks that the peer alone has open have to be made equal as well, and meanwhile its
+        // reports count: without the mark they would be worth nothing against ours (R42).
+        let equal = self.dirty.bitmap.count() == 0 && hello.dirty_blocks == 0;
+        let quiet = equal && self.dirty.hot() == 0;
         let replicating = self.stage.replicates() || self.stage == Stage::Marking;
         if !good && replicating {
             // Writes are on their way to a copy that does not count any more.
@@ -216,7 +219,7 @@ impl Replica {
             if self.stage == Stage::Growing(Grow::Recording) {
                 self.grown();
             }
-        } else if self.dirty.bitmap.count() > 0 || hello.dirty_blocks > 0 {
+        } else if !equal {
             if Mutant::ClearBitsOnEqualGeneration.on() {
                 self.dirty.bitmap.clear_all(); // R9
             }

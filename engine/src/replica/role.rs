@@ -198,8 +198,9 @@ impl Replica {
             self.reply(cmd, Err(refusal));
             return;
         }
-        self.store(Then::Replied { cmd }, |sb| {
-            if let (false, Some(slot)) = (known, free) {
+        let slot = free.filter(|_| !known);
+        self.store(Then::Replied { cmd, slot }, |sb| {
+            if let Some(slot) = slot {
                 sb.attempts[slot] = Some(attempt);
             }
         });

@@ -287,8 +287,11 @@ impl Judge {
             return;
         }
         for (block, register) in &mut self.registers {
-            if everywhere || register.legal(disk.current.get(*block), instant, false).is_none() {
-                register.rely_on(index(node));
+            let held = disk.current.get(*block);
+            if everywhere {
+                register.rely_on(index(node), None);
+            } else if register.legal(held, instant, false).is_none() {
+                register.rely_on(index(node), Some(held));
             }
         }
     }

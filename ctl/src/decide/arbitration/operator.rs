@@ -124,7 +124,9 @@ impl Decider {
     /// Waits for a conclusive read and for earlier attempts to be closed. Refuses for want of an
     /// arbiter after a while: nothing was sent. Returns true when both are there.
     fn is_settled(&mut self, now: Tick) -> bool {
-        if self.arbiter.rolled_back {
+        // What an older read said may be over: a takeover that is put off for it loses against the
+        // boot grace of the old primary (§1.2).
+        if self.arbiter.rolled_back && self.arbiter.fresh {
             self.finish(Err(Refused::ArbiterRolledBack), now);
             return false;
         }

@@ -167,3 +167,26 @@ pub fn heartbeats_are_not_answered_by_an_owner_nor_during_a_takeover() {
     assert_eq!(world.role(B), Role::Primary);
     assert!(!world.node(B).answering);
 }
+
+/// An arbiter that was set back for a while is read again before anything is refused for it.
+#[test]
+pub fn an_arbiter_that_is_right_again_puts_no_takeover_off() {
+    let mut world = World::serving(A);
+    world.auto = true;
+    world.daemon_dies(B);
+    world.daemon_starts(B);
+    world.run(6_000);
+    let newest = world.arbiter.clone();
+    world.arbiter = Some(world.history[0].clone());
+    let request = world.ask(B, Verb::Takeover);
+    world.run(1_000);
+    assert_eq!(world.answer(request), Some(Err(Refused::ArbiterRolledBack)));
+    world.arbiter = newest;
+    world.host_dies(A);
+    let died = world.ms;
+    while world.role(B) != Role::Primary && world.ms < died + 20_000 {
+        world.run(50);
+    }
+    let took = world.ms - died;
+    assert!((5_000..6_000).contains(&took), "{took} ms: A may start alone after 7250");
+}

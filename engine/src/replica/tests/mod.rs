@@ -7,6 +7,7 @@ mod grow;
 mod outlived;
 mod pace;
 mod pair;
+mod reborn;
 mod repair;
 mod resent;
 mod set_back;

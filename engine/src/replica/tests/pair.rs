@@ -194,6 +194,16 @@ impl Pair {
         Pair::over([a, b], Members::BOTH, set)
     }
 
+    /// Both are members, and node a has written nothing. Node b was started anew and has `dirty` of
+    /// its own, which it may not have made equal; it holds the mark, or its host was rebooted.
+    pub fn reborn(size: u64, dirty: std::ops::Range<u64>, rebooted: bool, set: &Settings) -> Pair {
+        let mark = InSyncMark { generation: GENERATION, boot: BootId(12) };
+        let mark = (!rebooted).then_some(mark);
+        let a = left(superblock(NodeId::A, size), 0..0);
+        let b = left(Superblock { mark, ..superblock(NodeId::B, size) }, dirty);
+        Pair::over([a, b], Members::BOTH, set)
+    }
+
     /// Node a serves alone and remembers a later life of node b's copy, which was set back to what
     /// it once was.
     pub fn set_back(size: u64, set: &Settings) -> Pair {
