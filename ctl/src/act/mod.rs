@@ -12,6 +12,7 @@ pub mod host;
 pub mod last;
 pub mod launch;
 pub mod mark;
+pub mod peer;
 pub mod probe;
 pub mod resource;
 pub mod signals;
