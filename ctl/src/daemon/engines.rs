@@ -10,6 +10,7 @@ use crate::decide::event::Event as Of;
 use crate::decide::node::Event;
 use crate::decide::settings::GroupIndex;
 use lockstep_engine::units::{BootId, Span, Status, Tick, Version};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -27,11 +28,13 @@ pub(super) struct Slot {
     pub floor: Option<Version>,
 }
 
-/// Connects to every engine; what they say arrives with their place.
+/// Connects to every engine; what they say arrives with their place. Launchers of a former daemon
+/// know the processes that are its children.
 pub(super) fn open(
     view: &NodeView,
     boot: BootId,
     told: &mpsc::Sender<(usize, Heard)>,
+    former: &mut HashMap<String, Launcher>,
 ) -> Result<Vec<Slot>, DaemonError> {
     let one = |(place, engine): (usize, &EngineView)| {
         if !engine.text.is_empty() {
@@ -60,7 +63,10 @@ pub(super) fn open(
         Ok(Slot {
             group: GroupIndex(group),
             engine: connection,
-            launcher: view.engine_process.spawn.then(|| launcher(view, engine, name)),
+            launcher: view
+                .engine_process
+                .spawn
+                .then(|| former.remove(name).unwrap_or_else(|| launcher(view, engine, name))),
             build: None,
             status: None,
             floor: None,

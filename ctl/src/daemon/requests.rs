@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 /// Requests that may wait for the node at once.
 const REQUESTS_MAX: usize = 64;
 /// A watcher of the cluster, in the place of an engine's.
-const CLUSTER: usize = usize::MAX;
+pub(super) const CLUSTER: usize = usize::MAX;
 /// Most events of one answer.
 const EVENTS_MAX: usize = 1_000;
 
@@ -49,6 +49,7 @@ impl Daemon {
                 let events = self.diary.after(after, most.min(EVENTS_MAX));
                 return tell(&to, Tell::Events(events));
             }
+            Verb::Apply { text } => return self.apply(text, ask.dry_run, to),
             Verb::WhatIf { node } => return tell(&to, Tell::WhatIf(self.what_if(node))),
             Verb::Service(verb) => return self.want(node::Verb::Cluster(verb), to, ask.dry_run),
             Verb::Group { name, want } => return self.group_verb(&name, want, to, ask.dry_run),
