@@ -89,7 +89,7 @@ fn changed(text: &str, name: &str, word: &str) -> String {
 }
 
 const WATCH: &str = "[[monitors]]\nname = \"watch\"\ntype = \"disk\"\npaths = [\"/dev/null\"]\n\
-                     interval = \"1 s\"\n";
+                     interval = \"1 s\"\ntimeout = \"1 s\"\n";
 
 #[test]
 fn a_new_monitor_interrupts_nothing() {
@@ -126,7 +126,7 @@ fn a_new_monitor_interrupts_nothing() {
     let path = cluster.nodes[B].config().display().to_string();
     let answer = cluster.nodes[B].lockstep(&["config", "apply", "--yes", &path]);
     says(&answer, 0, &["- monitors.watch", "version 2"]);
-    [A, B].map(|node| runs(&cluster, node, 2));
+    let _ = [A, B].map(|node| runs(&cluster, node, 2));
     same_file(&cluster, &old);
     says(&cluster.nodes[A].apply(&old), 0, &["applied already"]);
     cluster.settle(A);
@@ -165,7 +165,7 @@ fn a_changed_resource_restarts_alone_and_a_new_one_only_starts() {
     says(&cluster.nodes[A].apply(&text), 0, &["- groups.shop.resources.extra", "version 4"]);
     cluster.settle(A);
     assert_eq!(cluster.told()[9..], ["a extra stop"], "{}", cluster.logs());
-    [A, B].map(|node| runs(&cluster, node, 4));
+    let _ = [A, B].map(|node| runs(&cluster, node, 4));
     same_file(&cluster, &text);
     // The new configuration is what the other node runs the group with.
     cluster.nodes[A].must(&["group", "move", GROUP]);
@@ -287,7 +287,7 @@ fn a_daemon_that_dies_before_it_has_taken_over_ends_it_when_it_is_back() {
     assert_ne!(answer.code, 0, "{answer:?}");
     cluster.nodes[A].kill_daemon();
     cluster.nodes[A].start();
-    [A, B].map(|node| runs(&cluster, node, 2));
+    let _ = [A, B].map(|node| runs(&cluster, node, 2));
     cluster.settle(A);
     same_file(&cluster, &new);
     // Stopped by the old file's program and started by the new one's, and nothing else.
