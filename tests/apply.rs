@@ -298,3 +298,32 @@ fn a_daemon_that_dies_before_it_has_taken_over_ends_it_when_it_is_back() {
     cluster.judge(load, A);
     cluster.judge_turns("db", &[A]);
 }
+
+#[test]
+fn times_change_while_the_cluster_is_stopped_and_the_port_while_it_runs() {
+    let Some((cluster, load)) = begin() else { return };
+    let told = cluster.told();
+    let moved = with(&cluster.text(), "[heartbeat]\n", "[heartbeat]\nport = 7791\n");
+    let answer = cluster.nodes[B].apply(&moved);
+    says(&answer, 0, &["heartbeat.port", "by both nodes", "version 1", "node a: runs it"]);
+    cluster.settle(A);
+    calm(&cluster, &load);
+    assert_eq!(load.seen().errors, 0);
+    assert_eq!(cluster.told(), told);
+    cluster.nodes[B].must(&["cluster", "stop"]);
+    cluster.nodes[A].must(&["cluster", "stop"]);
+    let times = with(&moved, "[times]", "[times]\nhello = \"6 s\"");
+    says(&cluster.nodes[A].apply(&times), 0, &["version 2", "node b: runs it"]);
+    for node in [A, B] {
+        runs(&cluster, node, 2);
+        let report = cluster.nodes[node].report().expect("a daemon");
+        assert_eq!(report.part, "stopped", "a change starts nothing");
+    }
+    cluster.nodes[A].must(&["cluster", "start"]);
+    cluster.nodes[B].must(&["cluster", "start"]);
+    same_file(&cluster, &times);
+    cluster.wait(A, "the engines to be named", |report| {
+        report.alarms.iter().any(|alarm| alarm.contains("restart it"))
+    });
+    drop(load);
+}

@@ -24,7 +24,7 @@ use crate::config::cluster::{ArbiterSpec, EtcdSpec, Group, NodeView};
 use crate::decide::node::{self, Memory, Node, PeerState};
 use crate::decide::{self};
 use lockstep_engine::config::{KeyFileError, read_key};
-use lockstep_engine::units::{BootId, GroupId, Nonce, Tick};
+use lockstep_engine::units::{BootId, GroupId, Nonce, Tick, VolumeId};
 use lockstep_engine::wire::greeting::Key;
 use std::collections::HashMap;
 use std::fmt;
@@ -220,6 +220,27 @@ fn talk(
     }
 }
 
+/// Whether this release can run a view at all, as far as the view alone can tell.
+///
+/// # Errors
+/// It can't.
+pub(super) fn fits(view: &NodeView) -> Result<(), DaemonError> {
+    if let ArbiterSpec::None { .. } = &view.arbiter {
+        return Err(DaemonError::NoStore { kind: "none" });
+    }
+    view.groups.iter().try_for_each(|group| volume_of(group).map(|_| ()))
+}
+
+fn volume_of(group: &Group) -> Result<VolumeId, DaemonError> {
+    match group.settings.volumes[..] {
+        [volume] => Ok(volume),
+        ref volumes => Err(DaemonError::GroupShape {
+            group: group.settings.name.clone(),
+            volumes: volumes.len(),
+        }),
+    }
+}
+
 fn fresh() -> Result<Nonce, DaemonError> {
     host::nonce().map_err(DaemonError::Host)
 }
@@ -227,10 +248,7 @@ fn fresh() -> Result<Nonce, DaemonError> {
 fn open_node(view: &NodeView, boot: BootId, now: Tick) -> Result<Node, DaemonError> {
     let mut groups = Vec::new();
     for group in &view.groups {
-        let &[volume] = &group.settings.volumes[..] else {
-            let (name, volumes) = (group.settings.name.clone(), group.settings.volumes.len());
-            return Err(DaemonError::GroupShape { group: name, volumes });
-        };
+        let volume = volume_of(group)?;
         let mut entropy = [0; 32];
         entropy[..16].copy_from_slice(&fresh()?.0.to_le_bytes());
         entropy[16..].copy_from_slice(&fresh()?.0.to_le_bytes());

@@ -170,7 +170,8 @@ fn files_that_were_changed_apart_are_refused_on_both_nodes() {
     }
     // By hand on one node: it is no version, and nobody takes it by itself.
     let (a, b) = (Host::new("old"), Host::new("old"));
-    (a.open(), b.open());
+    a.open();
+    b.open();
     fs::write(b.file(), "edited").unwrap();
     assert_eq!(compare(NodeId::A, &a.standing(), &b.standing()), Verdict::Apart);
     assert_eq!(compare(NodeId::B, &b.standing(), &a.standing()), Verdict::Apart);

@@ -34,7 +34,7 @@ pub enum Kind {
     Ask,
     /// What was asked has been done.
     Answer,
-    /// It has not, and will not be.
+    /// It has not, and will not be, but for `Refusal::Away`.
     Refusal(Refusal),
 }
 
@@ -47,7 +47,7 @@ pub enum Refusal {
     Busy,
     /// The ask makes no sense to this release.
     NotUnderstood,
-    /// The daemon ends, or has no time.
+    /// It was taken up, and there is no answer: nobody knows whether it was done.
     Away,
 }
 

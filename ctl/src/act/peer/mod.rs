@@ -109,7 +109,7 @@ pub enum CallError {
     NoPath { causes: Vec<(SocketAddr, String)> },
     /// The body is larger than one may be. Nothing was sent.
     TooLarge { bytes: usize },
-    /// The other daemon says no; nothing was done.
+    /// The other daemon says no; but for `Away`, nothing was done.
     Refused(Refusal),
     /// It was sent, and no answer came: nobody knows whether it was done.
     Unknown { cause: String },
@@ -118,7 +118,7 @@ pub enum CallError {
 impl CallError {
     /// Whether the other side has certainly not taken it up.
     pub fn is_certain(&self) -> bool {
-        !matches!(self, CallError::Unknown { .. })
+        !matches!(self, CallError::Unknown { .. } | CallError::Refused(Refusal::Away))
     }
 }
 

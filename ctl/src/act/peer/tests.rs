@@ -215,7 +215,9 @@ async fn an_answer_that_does_not_come_is_unknown_or_refused_and_ends_in_time() {
     drop(b.asked.recv().await.unwrap());
     let second = tokio::spawn(async move { a.call(b"y", PATIENCE).await });
     drop(b.asked.recv().await.unwrap().answer);
-    assert_eq!(second.await.unwrap(), Err(CallError::Refused(Refusal::Away)));
+    let away = second.await.unwrap();
+    assert_eq!(away, Err(CallError::Refused(Refusal::Away)));
+    assert!(!away.unwrap_err().is_certain());
 }
 
 #[tokio::test]

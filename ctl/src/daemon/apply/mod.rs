@@ -21,7 +21,7 @@ mod words;
 pub use source::{Source, SourceError};
 
 use super::control::{Applied, ConfigPlan, Refusal, Tell};
-use super::{Daemon, End};
+use super::{Daemon, End, start};
 use crate::act::clock;
 use crate::act::events::Weight;
 use crate::act::installed::Record;
@@ -215,6 +215,7 @@ impl Daemon {
             Err((code, message)) => return refuse(code, message),
         };
         let mut stops = self.stops(&draft.changes);
+        stops.extend(self.unfit(&draft.cluster));
         if needs_both(&draft.changes) && !self.peer_heard(clock::now()) {
             stops.push(format!(
                 "node {} is not heard, and this change needs both nodes; bring it back first",
@@ -260,6 +261,13 @@ impl Daemon {
         let rests = rests(&changes, source.cluster.local(self.view.node));
         let rests = rests.iter().map(|(group, resource)| format!("{group}/{resource}")).collect();
         Ok(Draft { text, cluster, changes, rests })
+    }
+
+    /// Why this release can't run a file that has no mistakes.
+    fn unfit(&self, cluster: &Cluster) -> Option<String> {
+        let node = self.view.node;
+        let error = start::fits(&cluster.node(node)).err()?;
+        Some(format!("node {node}: {error}"))
     }
 
     /// What must be stopped on this node before these changes.

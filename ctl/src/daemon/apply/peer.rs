@@ -32,7 +32,11 @@ impl Daemon {
         }
         let stops = match &ask {
             Ask::Prepare { text, .. } => match Cluster::parse(text) {
-                Ok(cluster) => self.stops(&changes(&source.cluster, &cluster)),
+                Ok(cluster) => {
+                    let mut stops = self.stops(&changes(&source.cluster, &cluster));
+                    stops.extend(self.unfit(&cluster));
+                    stops
+                }
                 Err(mistakes) => mistakes.iter().map(|one| format!("node {node}: {one}")).collect(),
             },
             _ => Vec::new(),
@@ -97,14 +101,14 @@ fn no(view: &NodeView, why: String) -> Answer {
     Answer::No { why: vec![format!("node {}: {why}", view.node)] }
 }
 
-async fn tell_standing(source: &Source) -> Answer {
+pub(super) async fn tell_standing(source: &Source) -> Answer {
     match standing(&source.installed, &source.record, source.running()).await {
         Ok(standing) => Answer::Standing(standing),
         Err(why) => Answer::No { why: vec![why] },
     }
 }
 
-async fn fetch(source: &Source) -> Answer {
+pub(super) async fn fetch(source: &Source) -> Answer {
     let installed = source.installed.clone();
     match on_disk(move || installed.text()).await {
         Ok(text) if Digest::of(&text) == source.record.digest => {
@@ -115,7 +119,7 @@ async fn fetch(source: &Source) -> Answer {
     }
 }
 
-async fn prepare(
+pub(super) async fn prepare(
     view: &NodeView,
     source: &Source,
     next: Record,
@@ -158,7 +162,7 @@ async fn prepare(
     }
 }
 
-async fn commit(source: &Source, next: Record) -> Result<Done, String> {
+pub(super) async fn commit(source: &Source, next: Record) -> Result<Done, String> {
     let (installed, record) = (source.installed.clone(), next.clone());
     let text = on_disk(move || {
         installed.commit(&record)?;
@@ -173,7 +177,11 @@ fn done(record: Record, text: String) -> Result<Done, String> {
 }
 
 /// Takes the other node's file if it is known to come after ours.
-async fn catch_up(view: &NodeView, source: &Source, caller: &Caller) -> Result<Done, String> {
+pub(super) async fn catch_up(
+    view: &NodeView,
+    source: &Source,
+    caller: &Caller,
+) -> Result<Done, String> {
     let me = view.node;
     let mine = standing(&source.installed, &source.record, source.running()).await?;
     let theirs = ask_standing(caller).await?;

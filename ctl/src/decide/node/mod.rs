@@ -228,12 +228,15 @@ impl Node {
         self.parts.get(group.0).map(|part| &part.group)
     }
 
-    /// Whether a daemon with another configuration may take over now: no effect is under way, every
+    /// Whether a daemon with another configuration may take over now: nothing is being decided, every
     /// group has come to rest here, and what was told to rest is off.
     pub fn may_be_replaced(&self) -> bool {
         self.leaving.is_none()
             && self.parts.iter().all(|part| {
-                part.asked.is_empty() && part.group.state().is_settled() && part.group.is_rested()
+                part.asked.is_empty()
+                    && !part.decider.has_open_attempt()
+                    && part.group.state().is_settled()
+                    && part.group.is_rested()
             })
     }
 
