@@ -254,6 +254,7 @@ impl Daemon {
             self.event(Event::Wake);
         }
         self.tend_engines(now);
+        self.renew_engines(now);
         self.probe_stores(now);
         self.watch_paths(now);
         self.look_at_peer(now);

@@ -26,6 +26,8 @@ pub(super) struct Slot {
     pub status: Option<Box<Status>>,
     /// Highest record version that it has persisted, kept while it restarts.
     pub floor: Option<Version>,
+    /// It was told to end, so that it runs with another configuration.
+    pub renewing: bool,
 }
 
 /// Connects to every engine; what they say arrives with their place. Launchers of a former daemon
@@ -70,6 +72,7 @@ pub(super) fn open(
             build: None,
             status: None,
             floor: None,
+            renewing: false,
         })
     };
     view.engines.iter().enumerate().map(one).collect()
@@ -117,6 +120,7 @@ impl Daemon {
                         "the engine runs with another configuration: restart it"
                     );
                 }
+                slot.renewing = false;
                 slot.build = Some((build, config_digest));
             }
             Heard::Event(Of::EngineGone) => self.engine_gone(place),

@@ -1,4 +1,4 @@
-//! `config apply`: shows what a file changes and what that touches, asks, and has the daemons do it.
+//! `config apply`: shows what a file changes and touches, asks, and has the daemons do it.
 //! Always: nothing is changed before a person has seen it, or has said `--yes`.
 
 use super::load;
@@ -118,7 +118,10 @@ fn told(plan: &ConfigPlan) -> String {
     let mut engines: Vec<String> = plan.changes.iter().filter_map(engines).collect();
     engines.dedup();
     if !engines.is_empty() {
-        lines.push(format!("engines to restart by hand afterwards: {}", engines.join(", ")));
+        lines.push(format!(
+            "engines to restart by hand afterwards, where they serve: {}",
+            engines.join(", ")
+        ));
     }
     lines.push(plan.other.clone());
     lines.extend(plan.stops.iter().map(|stop| format!("! {stop}")));

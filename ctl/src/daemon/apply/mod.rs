@@ -27,7 +27,7 @@ use crate::act::events::Weight;
 use crate::act::installed::Record;
 use crate::act::peer::Asked;
 use crate::config::cluster::{Change, Cluster, Effect, changes, rests};
-use crate::decide::group::{Part, State};
+use crate::decide::group::Part;
 use crate::decide::node::Event;
 use crate::decide::settings::{GroupIndex, ResourceIndex};
 use lockstep_engine::units::{NodeId, Nonce, Span, Tick};
@@ -274,11 +274,7 @@ impl Daemon {
     pub(super) fn stops(&self, changes: &[Change]) -> Vec<String> {
         let node = self.view.node;
         let now = clock::now();
-        let idle = |index: usize| {
-            let down = self.node.group(GroupIndex(index)).map(|group| group.state());
-            let owner = self.node.around_of(GroupIndex(index), now).and_then(|around| around.owner);
-            down == Some(State::Down) && owner.is_none()
-        };
+        let idle = |index: usize| self.node.is_idle(GroupIndex(index), now);
         let mut all = Vec::new();
         for change in changes.iter().filter(|change| change.effect.needs_stop()) {
             let blocked = match &change.effect {
@@ -402,7 +398,8 @@ impl Daemon {
 
     fn is_up_with_it(&self, now: Tick) -> bool {
         let same = !self.peer_heard(now) || !self.digests_differ();
-        same && self.node.may_be_replaced() && self.effects.is_idle()
+        let renewed = (0..self.slots.len()).all(|place| !self.may_renew(place, now));
+        same && renewed && self.node.may_be_replaced() && self.effects.is_idle()
     }
 
     /// What has to go down does not.
@@ -446,14 +443,39 @@ impl Daemon {
         let _ = telling.tell.try_send(Tell::Applied(applied));
     }
 
+    /// Whether an engine runs with another configuration than the file's.
+    fn is_behind(&self, place: usize) -> bool {
+        let runs = self.slots.get(place).and_then(|slot| slot.build.as_ref());
+        let wanted = self.view.engines.get(place).map(|engine| &engine.digest);
+        let wanted = wanted.filter(|wanted| !wanted.is_empty());
+        runs.is_some_and(|(_, digest)| wanted.is_some_and(|wanted| wanted != digest))
+    }
+
+    /// Whether such an engine may be started anew by itself: nobody runs its group.
+    fn may_renew(&self, place: usize, now: Tick) -> bool {
+        self.is_behind(place) && self.node.is_idle(self.slots[place].group, now)
+    }
+
+    /// Has engines that are behind end in order, where that interrupts nobody: whoever started them
+    /// starts them again, with the new file.
+    pub(super) fn renew_engines(&mut self, now: Tick) {
+        for place in 0..self.slots.len() {
+            if self.slots[place].renewing || !self.may_renew(place, now) {
+                continue;
+            }
+            self.slots[place].renewing = true;
+            // Its end shows in its connection.
+            drop(self.slots[place].engine.call(lockstep_engine::admin::Verb::Shutdown));
+            let volume = self.view.engines[place].config.volume.name.clone();
+            let message = format!("volume {volume}: its engine ends, to run with the new file");
+            self.tell(Weight::Info, "engine-renewed", Some(&volume), message);
+        }
+    }
+
     /// Volumes whose engine here runs with another configuration than the file's.
     pub(super) fn engines_behind(&self) -> Vec<String> {
-        let pairs = self.slots.iter().zip(&self.view.engines);
-        let behind = pairs.filter(|(slot, engine)| {
-            let runs = slot.build.as_ref().map(|(_, digest)| digest);
-            !engine.digest.is_empty() && runs.is_some_and(|digest| *digest != engine.digest)
-        });
-        behind.map(|(_, engine)| engine.config.volume.name.clone()).collect()
+        let behind = (0..self.slots.len()).filter(|place| self.is_behind(*place));
+        behind.map(|place| self.view.engines[place].config.volume.name.clone()).collect()
     }
 }
 

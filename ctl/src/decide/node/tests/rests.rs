@@ -3,7 +3,7 @@
 use super::world::*;
 use crate::decide::group::{Act, State};
 use crate::decide::node::Event;
-use crate::decide::settings::ResourceIndex;
+use crate::decide::settings::{FinalAction, ResourceIndex};
 use lockstep_engine::units::NodeId;
 
 fn rest(world: &mut World, node: NodeId, resources: &[ResourceIndex]) {
@@ -61,12 +61,13 @@ fn mirrors_do_not_rest_and_a_node_that_does_not_run_the_group_has_nothing_to_tak
 
 #[test]
 fn what_does_not_go_down_keeps_the_daemon_that_can_take_it_down() {
-    let mut world = up();
+    let mut settings = group();
+    settings.resources[APP.0].stop_failed = FinalAction::None;
+    let mut world = World::up(settings, Vec::new());
     world.host(A).fault[APP.0] = Fault::Stop;
-    world.host(A).inbox.push_back(Event::Rest { resources: vec![(G, APP)] });
-    world.run(100);
-    assert_eq!(world.on(A), ALL);
+    rest(&mut world, A, &[APP]);
+    // As with every resource that can't be stopped.
+    assert_eq!((world.owner(), world.state(A)), (Some(A), State::Stuck));
+    assert!(world.on(A).contains(&APP));
     assert!(!world.node(A).may_be_replaced());
-    // From there it goes as with every resource that can't be stopped.
-    assert!(matches!(world.state(A), State::Falling | State::Stuck), "{:?}", world.state(A));
 }
