@@ -2,6 +2,8 @@
 //! touched, what changes restarts alone, and both nodes end with the same file or say why not.
 //! Needs root, for network namespaces.
 
+#![allow(clippy::unwrap_used)]
+
 use harness::cluster::{A, B, Cluster, GROUP, Setup, is_up};
 use harness::pair::{Answer, PATIENCE, may_make_spaces};
 use lockstep_ctl::demo::load::Load;
@@ -313,6 +315,9 @@ fn times_change_while_the_cluster_is_stopped_and_the_port_while_it_runs() {
     let before = cluster.nodes.each_ref().map(|node| node.engine_pid());
     cluster.nodes[B].must(&["cluster", "stop"]);
     cluster.nodes[A].must(&["cluster", "stop"]);
+    for node in [A, B] {
+        cluster.wait(node, "nobody to own the group", |report| report.groups[0].owner.is_none());
+    }
     let times = with(&moved, "[times]", "[times]\nhello = \"6 s\"");
     says(&cluster.nodes[A].apply(&times), 0, &["version 2", "node b: runs it"]);
     for node in [A, B] {
@@ -321,8 +326,12 @@ fn times_change_while_the_cluster_is_stopped_and_the_port_while_it_runs() {
         assert_eq!(report.part, "stopped", "a change starts nothing");
     }
     // The engines had nobody to serve: they run with it already.
-    let engines = cluster.nodes.each_ref().map(|node| node.engine_pid());
-    assert!(engines.iter().zip(before).all(|(now, before)| now.is_some() && *now != before));
+    for node in [A, B] {
+        cluster.wait_for(node, "another engine", |member| {
+            let now = member.engine_pid();
+            (now.is_some() && now != before[node], Some(format!("{now:?}")))
+        });
+    }
     cluster.nodes[A].must(&["cluster", "start"]);
     cluster.nodes[B].must(&["cluster", "start"]);
     cluster.settle(A);
