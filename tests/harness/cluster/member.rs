@@ -60,8 +60,16 @@ impl Member {
         self.dir().join("run/daemon.sock")
     }
 
-    fn config(&self) -> PathBuf {
-        self.root.join("cluster.toml")
+    /// Its own copy of the file that both nodes share.
+    pub fn config(&self) -> PathBuf {
+        self.dir().join("cluster.toml")
+    }
+
+    /// Makes a text the configuration of both nodes, as an operator of this one.
+    pub fn apply(&self, text: &str) -> Answer {
+        let file = self.dir().join("new.toml");
+        fs::write(&file, text).expect("a file");
+        self.lockstep(&["config", "apply", "--yes", &file.display().to_string()])
     }
 
     /// A program in this node's network namespace, in the same control groups as the test.
@@ -129,6 +137,11 @@ impl Member {
     /// Number of its last event.
     pub fn last_event(&self) -> u64 {
         self.events(0).last().map_or(0, |event| event.number)
+    }
+
+    /// Process id of its daemon, when it was started and not ended here.
+    pub fn daemon_pid(&self) -> Option<u32> {
+        self.daemon.as_ref().map(Process::pid)
     }
 
     /// Process id of the first engine, while it lives.
