@@ -139,11 +139,6 @@ impl Member {
         self.events(0).last().map_or(0, |event| event.number)
     }
 
-    /// Process id of its daemon, when it was started and not ended here.
-    pub fn daemon_pid(&self) -> Option<u32> {
-        self.daemon.as_ref().map(Process::pid)
-    }
-
     /// Process id of the first engine, while it lives.
     pub fn engine_pid(&self) -> Option<u32> {
         self.engine_pids().first().copied()
