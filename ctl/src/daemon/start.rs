@@ -117,18 +117,7 @@ pub(super) fn start(
     channels: &Channels,
     former: &mut Former,
 ) -> Result<Daemon, DaemonError> {
-    for path in [&view.run_dir, &view.state_dir] {
-        let failed = |cause| DaemonError::Directory { path: path.clone(), cause };
-        std::fs::create_dir_all(path).map_err(failed)?;
-    }
-    let key = read_key(&view.key_file).map_err(DaemonError::Key)?;
-    if let Some(exposed) = key_exposed(&view.key_file) {
-        tracing::warn!("{exposed}");
-    }
-    let boot = match view.lab_boot_id {
-        Some(boot) => boot,
-        None => host::boot_id().map_err(DaemonError::Host)?,
-    };
+    let (key, boot) = of_host(&view)?;
     let now = clock::now();
     let node = open_node(&view, boot, now)?;
     let stores = view.groups.iter().map(|group| open_store(&view, group, now));
@@ -186,6 +175,23 @@ pub(super) fn start(
         lost_keepers: Vec::new(),
         view,
     })
+}
+
+/// Makes the directories; gives the key of the cluster and the boot of this host.
+fn of_host(view: &NodeView) -> Result<(Key, BootId), DaemonError> {
+    for path in [&view.run_dir, &view.state_dir] {
+        let failed = |cause| DaemonError::Directory { path: path.clone(), cause };
+        std::fs::create_dir_all(path).map_err(failed)?;
+    }
+    let key = read_key(&view.key_file).map_err(DaemonError::Key)?;
+    if let Some(exposed) = key_exposed(&view.key_file) {
+        tracing::warn!("{exposed}");
+    }
+    let boot = match view.lab_boot_id {
+        Some(boot) => boot,
+        None => host::boot_id().map_err(DaemonError::Host)?,
+    };
+    Ok((key, boot))
 }
 
 /// Begins to talk to the peer: heartbeats, and calls over the same addresses by TCP.
