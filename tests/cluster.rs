@@ -476,7 +476,7 @@ fn a_group_of_two_volumes_moves_and_fails_over_as_one() {
     refused(&shown, 0, &["mirror vol ", "mirror vol2", "safe to lose a node now: yes"]);
     // A verb of the mirror names its volume, where there are several.
     let verb = cluster.nodes[A].lockstep(&["mirror", "status"]);
-    refused(&verb, 8, &["vol, vol2"]);
+    refused(&verb, 2, &["vol, vol2"]);
     [&first, &second].into_iter().for_each(Load::mark);
     cluster.nodes[A].must(&["group", "move", GROUP]);
     cluster.wait(B, "the group on the other node", is_up);
