@@ -337,12 +337,14 @@ fn the_verbs_of_operators_do_what_they_say_and_rehearsals_do_nothing() {
     }
     refused(&a.lockstep(&["monitor", "fail", "nowhere"]), 2, &["nowhere", "known are: "]);
     // Each verb of the table, with names that are there: a dry run changes nothing.
+    let file = a.config().display().to_string();
     for verb in lockstep_ctl::cli::changing_verbs() {
         let mut line: Vec<&str> = verb.split(' ').collect();
         match line[0] {
             "group" => line.push(GROUP),
             "resource" => line.extend([GROUP, "app"]),
             "monitor" => line.push(MONITOR),
+            "config" => line.push(&file),
             _ => {}
         }
         line.push("--dry-run");

@@ -13,9 +13,10 @@ mod mirror;
 pub(crate) mod show;
 mod wait;
 
-use crate::act::{host, launch};
+use crate::act::launch;
 use crate::config::Config;
-use crate::config::cluster::{Cluster, NodeView};
+use crate::config::cluster::NodeView;
+use crate::daemon::Source;
 use crate::demo::{self, attend};
 use crate::exit::Exit;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -261,11 +262,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
 
 fn daemon(args: &DaemonArgs) -> Exit {
     let view = match (&args.config, &args.cluster) {
-        (Some(config), _) => of_node(config),
-        (None, Some(cluster)) => of_cluster(cluster, args.node),
+        (Some(config), _) => of_node(config).map(|view| (view, None)),
+        (None, Some(cluster)) => Source::open(cluster, args.node)
+            .map(|(view, source)| (view, Some(source)))
+            .map_err(|error| error.to_string()),
         (None, None) => Err("name a configuration with --cluster".to_owned()),
     };
-    let (view, digest) = match view {
+    let (view, source) = match view {
         Ok(view) => view,
         Err(error) => {
             show::error(&error);
@@ -279,7 +282,7 @@ fn daemon(args: &DaemonArgs) -> Exit {
     } else {
         log.with_ansi(false).init();
     }
-    match crate::daemon::run(view, digest) {
+    match crate::daemon::run(view, source) {
         Ok(()) => Exit::Ok,
         Err(error) => {
             show::error(&error.to_string());
@@ -298,27 +301,9 @@ pub(crate) fn node_id(text: &str) -> Result<NodeId, String> {
 }
 
 /// The view of a file for one node alone: there is nothing to compare with the other one.
-fn of_node(path: &Path) -> Result<(NodeView, u128), String> {
+fn of_node(path: &Path) -> Result<NodeView, String> {
     let config = Config::load(path).map_err(|error| error.to_string())?;
-    let view = crate::daemon::view_of(&config).map_err(|error| error.to_string())?;
-    Ok((view, 0))
-}
-
-/// The view of one node of a cluster, with the digest of the file.
-fn of_cluster(path: &Path, node: Option<NodeId>) -> Result<(NodeView, u128), String> {
-    let cluster = Cluster::load(path).map_err(|error| error.to_string())?;
-    let digest = host::file_digest(path)
-        .map_err(|cause| format!("{}: {cause}; check path and rights", path.display()))?;
-    let system = rustix::system::uname();
-    let host = system.nodename().to_string_lossy();
-    let node = node.or_else(|| cluster.which(&host)).ok_or_else(|| {
-        format!(
-            "{}: neither node has the name of this host, \"{host}\"; correct `name` in \
-             [nodes.a] or [nodes.b], or say which one it is with --node",
-            path.display()
-        )
-    })?;
-    Ok((cluster.node(node), digest))
+    crate::daemon::view_of(&config).map_err(|error| error.to_string())
 }
 
 fn mirror(args: MirrorArgs) -> Exit {

@@ -3,6 +3,7 @@
 //! Always: the loop itself never waits for an effect. A restart of it changes nothing in the
 //! engines and nothing in the groups; SIGTERM ends the daemon only.
 
+mod apply;
 mod effects;
 mod engines;
 mod heartbeats;
@@ -18,6 +19,7 @@ mod start;
 mod steps;
 mod words;
 
+pub use apply::{Source, SourceError};
 pub use legacy::view_of;
 pub use start::DaemonError;
 
@@ -27,6 +29,7 @@ use crate::act::engine::Heard;
 use crate::act::events::Diary;
 use crate::act::heartbeat::{Exchange, Paths};
 use crate::act::last::Hand;
+use crate::act::peer::{Asked, Caller, Listener, Lives};
 use crate::api::control::Tell;
 use crate::api::{Api, Opening};
 use crate::config::cluster::NodeView;
@@ -35,6 +38,8 @@ use crate::decide::group::Outcome;
 use crate::decide::monitor::Found;
 use crate::decide::node::{Event, Node, PeerState};
 use crate::decide::settings::{GroupIndex, MonitorIndex};
+use apply::reload::{Former, reload};
+use apply::{Applying, Done};
 use effects::Effects;
 use engines::Slot;
 use keepers::Keepers;
@@ -44,10 +49,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Ends of effects, and words of engines, that may wait for the loop.
+/// Ends of effects, words of engines, and asks of the peer that may wait for the loop.
 const ENDS_MAX: usize = 256;
 /// Pause between two probes of a healthy arbiter (R11).
 const PROBE_HEALTHY: Span = Span::millis(5_000);
@@ -66,6 +71,7 @@ enum End {
     Scripted { monitor: MonitorIndex, id: StepId },
     Kept { group: GroupIndex, event: crate::decide::event::Event },
     HostFailed { cause: String },
+    Config(Done),
 }
 
 /// The store of one group's record.
@@ -86,11 +92,17 @@ pub struct Daemon {
     leases: lease::LeaseKeeper,
     exchange: Exchange,
     paths: Paths,
+    /// Both daemons' lives, for calls between them.
+    lives: watch::Sender<Lives>,
+    listener: Listener,
+    caller: Caller,
     /// What is late or silent has been told.
     late: heartbeats::Late,
     /// What the last heartbeats said of this node.
     announced: PeerState,
+    /// Of the configuration that both nodes must share; zero when there is none to compare.
     digest: u128,
+    applying: Applying,
     boot: BootId,
     ends: mpsc::Sender<End>,
     effects: Effects,
@@ -106,19 +118,36 @@ pub struct Daemon {
     lost_keepers: Vec<GroupIndex>,
 }
 
-/// Runs the daemon until SIGTERM or SIGINT. `digest` is of the configuration that both nodes must
-/// share; zero when there is none to compare.
+/// What the loop hears by, beside sockets and signals.
+struct Ears {
+    /// Kept open, so that a node without engines hears nothing rather than the end.
+    told: mpsc::Sender<(usize, Heard)>,
+    heard: mpsc::Receiver<(usize, Heard)>,
+    ended: mpsc::Receiver<End>,
+    asks: mpsc::Receiver<Asked>,
+}
+
+/// Why the loop was left.
+enum Left {
+    /// The process ends.
+    End,
+    /// A daemon with another configuration is to take over.
+    Reload,
+}
+
+/// Runs the daemon until SIGTERM or SIGINT. `source` is the file that both nodes share; in a lab
+/// there may be none.
 ///
 /// # Errors
 /// It could not start.
-pub fn run(view: NodeView, digest: u128) -> Result<(), DaemonError> {
+pub fn run(view: NodeView, source: Option<Source>) -> Result<(), DaemonError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|cause| DaemonError::Runtime { cause })?;
     runtime.block_on(async {
         let stop = |kind| signal(kind).map_err(|cause| DaemonError::Runtime { cause });
-        let (term, int) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
+        let (mut term, mut int) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
         let host = &view.hosts[usize::from(view.node.to_byte() - 1)].name;
         let short = host.split('.').next().unwrap_or_default();
         let mut api = Api::open(&Opening {
@@ -128,16 +157,29 @@ pub fn run(view: NodeView, digest: u128) -> Result<(), DaemonError> {
             names: [host.as_str(), short].map(str::to_owned).to_vec(),
         })
         .map_err(DaemonError::Listen)?;
-        let (ends, ended) = mpsc::channel(ENDS_MAX);
-        let (told, heard) = mpsc::channel(ENDS_MAX);
-        let mut daemon = start::start(view, digest, ends, &told)?;
+        let (asked, asks) = mpsc::channel(ENDS_MAX);
+        let (channels, mut ears) = start::Channels::open(&asked, asks);
+        let applying = Applying::new(source);
+        let mut daemon = start::start(view, applying, &channels, &mut Former::none())?;
         if let Some(trouble) = api.trouble() {
             daemon.api_refused(trouble);
         }
+        daemon.write_down_what_runs();
+        // It outlives this daemon: the next one keeps the diary, and answers what is under way.
         api.serve(daemon.diary.reader()).map_err(DaemonError::Listen)?;
-        daemon.turn(api, heard, ended, term, int).await;
-        Ok(())
+        loop {
+            match daemon.turn(&mut api, &mut ears, &mut term, &mut int).await {
+                Left::End => return Ok(()),
+                Left::Reload => (daemon, ears) = reload(daemon, ears, &asked).await?,
+            }
+        }
     })
+}
+
+/// Leaves the loop because of a defect.
+fn end(why: &str) -> Left {
+    tracing::error!("{why}");
+    Left::End
 }
 
 /// Tells the service manager, where there is one. What it does not hear, its own watchdog acts on.
@@ -151,12 +193,11 @@ impl Daemon {
     /// The loop.
     async fn turn(
         &mut self,
-        mut api: Api,
-        mut heard: mpsc::Receiver<(usize, Heard)>,
-        mut ended: mpsc::Receiver<End>,
-        mut term: Signal,
-        mut int: Signal,
-    ) {
+        api: &mut Api,
+        ears: &mut Ears,
+        term: &mut Signal,
+        int: &mut Signal,
+    ) -> Left {
         let mut beats = interval(Duration::from_nanos(self.view.heartbeat.interval.0));
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.pump();
@@ -164,23 +205,33 @@ impl Daemon {
         loop {
             let sleep = self.node.deadline().map_or(SLEEP_MAX, clock::until).min(SLEEP_MAX);
             tokio::select! {
-                heard = heard.recv() => match heard {
+                heard = ears.heard.recv() => match heard {
                     Some((place, heard)) => self.heard(place, heard),
-                    None => return tracing::error!("the engines' connection tasks ended"),
+                    None => return end("the engines' connection tasks ended"),
                 },
                 (path, raw) = self.paths.receive() => self.datagram(path, &raw),
-                end = ended.recv() => match end {
+                end_of = ears.ended.recv() => match end_of {
                     Some(end) => self.ended(end),
-                    None => return tracing::error!("the ends of effects are not heard any more"),
+                    None => return end("the ends of effects are not heard any more"),
+                },
+                asked = ears.asks.recv() => match asked {
+                    Some(asked) => self.asked(asked),
+                    None => return end("calls of the other daemon are not heard any more"),
                 },
                 request = api.next() => match request {
                     Some(request) => self.request(request),
-                    None => return tracing::error!("the API is gone"),
+                    None => return end("the API is gone"),
                 },
                 _ = beats.tick() => self.tick(),
                 () = tokio::time::sleep(sleep) => self.event(Event::Wake),
-                _ = term.recv() => return tracing::info!("SIGTERM: the daemon ends"),
-                _ = int.recv() => return tracing::info!("SIGINT: the daemon ends"),
+                _ = term.recv() => {
+                    tracing::info!("SIGTERM: the daemon ends");
+                    return Left::End;
+                }
+                _ = int.recv() => {
+                    tracing::info!("SIGINT: the daemon ends");
+                    return Left::End;
+                }
             }
             for place in std::mem::take(&mut self.lost_steps) {
                 self.engine_gone(place);
@@ -189,6 +240,9 @@ impl Daemon {
                 self.keeper_hangs(group);
             }
             self.tell_stores();
+            if self.config_turn() {
+                return Left::Reload;
+            }
         }
     }
 
@@ -206,6 +260,7 @@ impl Daemon {
             End::Scripted { monitor, id } => Event::Scripted { monitor, id },
             End::Kept { group, event } => return self.kept(group, event),
             End::HostFailed { cause } => Event::HostFailed { cause },
+            End::Config(done) => return self.config_done(done),
         };
         self.event(event);
     }
@@ -220,8 +275,10 @@ impl Daemon {
             self.event(Event::Wake);
         }
         self.tend_engines(now);
+        self.renew_engines(now);
         self.probe_stores(now);
         self.watch_paths(now);
+        self.look_at_peer(now);
         self.show_watchers();
     }
 

@@ -47,6 +47,9 @@ impl Exit {
             "already-primary" => Exit::Ok,
             "other-primary" | "not-primary" => Exit::NotPrimary,
             "arbiter-away" | "engine-away" => Exit::Failed,
+            "config-same" => Exit::Ok,
+            "config-wrong" => Exit::Usage,
+            "config-waits" => Exit::Degraded,
             // A name that nothing has was mistyped.
             "name" | "no-volume" | "no-group" | "no-monitor" | "no-resource" => Exit::Usage,
             _ => Exit::Refused,

@@ -4,8 +4,6 @@
 use lockstep_engine::units::{BootId, Nonce};
 use sha2::{Digest, Sha256};
 use std::fmt;
-use std::path::Path;
-use std::{fs, io};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -58,15 +56,12 @@ pub fn nonce() -> Result<Nonce, HostError> {
     Ok(Nonce(u128::from_le_bytes(bytes) | 1))
 }
 
-/// Digest of a file, byte for byte: what two nodes compare. Never zero.
-///
-/// # Errors
-/// The file can't be read.
-pub fn file_digest(path: &Path) -> io::Result<u128> {
-    let sum = Sha256::digest(fs::read(path)?);
+/// Digest of a file's bytes: what two nodes compare. Never zero.
+pub fn digest(bytes: &[u8]) -> u128 {
+    let sum = Sha256::digest(bytes);
     let mut first = [0; 16];
     first.copy_from_slice(&sum[..16]);
-    Ok(u128::from_le_bytes(first).max(1))
+    u128::from_le_bytes(first).max(1)
 }
 
 /// When the process `pid` started, in the kernel's clock ticks: with the pid, this names one

@@ -39,6 +39,18 @@ impl fmt::Display for KeeperError {
 
 impl std::error::Error for KeeperError {}
 
+/// The task of a keeper waits for its disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeeperBusy;
+
+impl fmt::Display for KeeperBusy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "its disk hangs, {COMMANDS_MAX} commands wait; mend it and restart the daemon")
+    }
+}
+
+impl std::error::Error for KeeperBusy {}
+
 /// What an earlier life has left in the file; nothing when there is none.
 ///
 /// # Errors
@@ -52,8 +64,15 @@ pub fn read(path: &Path) -> Result<Kept, KeeperError> {
     }
 }
 
+/// What a keeper's task is to do.
+enum Wanted {
+    Step(StepId, EngineCommand),
+    /// Somebody else listens from here on.
+    Listener(mpsc::Sender<Event>),
+}
+
 /// The daemon's end of a keeper's task.
-pub struct Commands(mpsc::Sender<(StepId, EngineCommand)>);
+pub struct Commands(mpsc::Sender<Wanted>);
 
 impl Commands {
     /// Starts the task on the current runtime; it tells what an engine would: a status at once and
@@ -70,21 +89,39 @@ impl Commands {
     /// # Errors
     /// Too many wait for the disk.
     pub fn step(&self, id: StepId, command: EngineCommand) -> Result<(), StepId> {
-        self.0.try_send((id, command)).map_err(|_| id)
+        self.0.try_send(Wanted::Step(id, command)).map_err(|_| id)
+    }
+
+    /// Tells whoever reads the result from here on, a status first; what was commanded before this
+    /// has ended by then and is told to nobody.
+    ///
+    /// # Errors
+    /// Too many commands wait for the disk.
+    pub fn listen(&self) -> Result<mpsc::Receiver<Event>, KeeperBusy> {
+        let (told, heard) = mpsc::channel(COMMANDS_MAX);
+        self.0.try_send(Wanted::Listener(told)).map_err(|_| KeeperBusy)?;
+        Ok(heard)
     }
 }
 
 async fn run(
     mut keeper: Keeper,
     path: PathBuf,
-    mut commands: mpsc::Receiver<(StepId, EngineCommand)>,
-    told: mpsc::Sender<Event>,
+    mut commands: mpsc::Receiver<Wanted>,
+    mut told: mpsc::Sender<Event>,
 ) {
     let mut stored = keeper.kept().clone();
-    if told.send(Event::Engine(Box::new(keeper.status()))).await.is_err() {
-        return;
-    }
-    while let Some((id, command)) = commands.recv().await {
+    // Nobody may listen for a while; the task ends when nobody can command any more.
+    let _ = told.send(Event::Engine(Box::new(keeper.status()))).await;
+    while let Some(wanted) = commands.recv().await {
+        let (id, command) = match wanted {
+            Wanted::Step(id, command) => (id, command),
+            Wanted::Listener(next) => {
+                told = next;
+                let _ = told.send(Event::Engine(Box::new(keeper.status()))).await;
+                continue;
+            }
+        };
         let refused = match keeper.after(&command) {
             Err(word) => Some(word),
             Ok(next) => {
@@ -101,9 +138,7 @@ async fn run(
         };
         let done = Event::EngineDone { id, refused: refused.map(str::to_owned) };
         for event in [done, Event::Engine(Box::new(keeper.status()))] {
-            if told.send(event).await.is_err() {
-                return; // The daemon ends.
-            }
+            let _ = told.send(event).await;
         }
     }
 }
@@ -176,6 +211,24 @@ mod tests {
             assert_eq!(told.attempts, open(&path).unwrap().status().attempts);
         }
         assert_eq!(open(&path).unwrap().status().role, Role::Primary);
+    }
+
+    #[tokio::test]
+    async fn another_listener_finds_the_keeper_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keepers/3.json");
+        let (commands, mut heard) = Commands::start(open(&path).unwrap(), path.clone());
+        status(&mut heard).await;
+        commands.step(StepId(1), EngineCommand::Promote(record(4))).unwrap();
+        drop(heard);
+        let mut heard = commands.listen().unwrap();
+        assert_eq!(status(&mut heard).await.role, Role::Primary);
+        commands.step(StepId(1), EngineCommand::Demote).unwrap();
+        let done = heard.recv().await;
+        assert!(matches!(done, Some(Event::EngineDone { refused: None, .. })), "{done:?}");
+        drop(commands);
+        status(&mut heard).await;
+        assert!(heard.recv().await.is_none());
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! What travels as JSON beside the reports: errors, requests, plans, the node. Types for both
 //! sides, and the one place that says which status of HTTP and which exit code a refusal has.
 
-use super::control::Refusal;
+use super::control::{Applied, Refusal};
 use crate::config::Named;
 use crate::exit::Exit;
 use crate::status::cluster::PeerReport;
@@ -67,7 +67,7 @@ fn parts(message: &str) -> (&str, &str, &str) {
 /// Status of HTTP of a refusal.
 pub fn status_of(code: &str) -> StatusCode {
     match code {
-        "not-understood" | "version" | "name" => StatusCode::BAD_REQUEST,
+        "not-understood" | "version" | "name" | "config-wrong" => StatusCode::BAD_REQUEST,
         "not-authenticated" => StatusCode::UNAUTHORIZED,
         "other-origin" => StatusCode::FORBIDDEN,
         "no-path" | "no-group" | "no-volume" | "no-monitor" | "no-resource" | "no-request" => {
@@ -119,6 +119,9 @@ pub struct RequestReport {
     pub waiting: Option<Wait>,
     /// Why it was not done.
     pub error: Option<Fault>,
+    /// What became of a configuration, when the request brought one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Applied>,
 }
 
 /// What a verb would do.

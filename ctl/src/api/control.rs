@@ -4,6 +4,7 @@
 //! `Watch` and `WatchCluster` never end by themselves.
 
 use crate::act::events::Entry;
+use crate::config::cluster::Change;
 use crate::decide::node::{ClusterVerb, MonitorVerb};
 use crate::status::Report;
 use crate::status::cluster::ClusterReport;
@@ -100,6 +101,11 @@ pub enum Verb {
         /// What is wanted of it.
         want: MonitorVerb,
     },
+    /// Make this text the `cluster.toml` of both nodes; a dry run answers with `Config`.
+    Apply {
+        /// The file.
+        text: String,
+    },
     /// What would happen if that node were lost now.
     WhatIf {
         /// The node that is lost.
@@ -160,10 +166,44 @@ pub enum Tell {
         /// For people, in order.
         steps: Vec<String>,
     },
+    /// Last of the dry run of `Apply`.
+    Config(Box<ConfigPlan>),
+    /// Last of `Apply`.
+    Applied(Applied),
     /// Last of `WhatIf`.
     WhatIf(Vec<WhatIf>),
     /// Last: not done.
     Refused(Refusal),
+}
+
+/// What a configuration would change.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConfigPlan {
+    /// Each change with what it costs.
+    pub changes: Vec<Change>,
+    /// Resources (`GROUP/NAME`) that stop and start where they run; with them those that need them.
+    pub restarts: Vec<String>,
+    /// What must be stopped first.
+    pub stops: Vec<String>,
+    /// What the hosts lack for it.
+    pub lacks: Vec<String>,
+    /// When the other node gets it.
+    pub other: String,
+}
+
+/// A configuration that is in force.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Applied {
+    /// Its version.
+    pub version: u64,
+    /// Digest of the file.
+    pub digest: String,
+    /// Both nodes run it.
+    pub both: bool,
+    /// Each node and what it does with it.
+    pub nodes: Vec<(NodeId, String)>,
+    /// Volumes whose engine here must be restarted for it.
+    pub engines: Vec<String>,
 }
 
 /// What would become of one group.

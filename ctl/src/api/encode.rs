@@ -56,6 +56,7 @@ pub fn encode(ask: &Ask) -> Wanted {
             };
             post(format!("/v1/monitors/{}/{word}", escape(name)), body)
         }
+        Verb::Apply { text } => post("/v1/config", json!({ "text": text })),
         Verb::WhatIf { node } => get(format!("/v1/what-if/node-down/{node}")),
     };
     if ask.dry_run && wanted.method == Method::Post {

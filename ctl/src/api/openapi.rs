@@ -49,7 +49,7 @@ fn operation(route: &Route) -> Value {
     if route.changes() {
         let lines = json!({ "schema": reference(route.answer) });
         answer["application/x-ndjson"] = lines;
-        let plan = json!({ "oneOf": [reference(route.answer), reference("Plan")] });
+        let plan = json!({ "oneOf": [reference(route.answer), reference(route.plan)] });
         answer["application/json"]["schema"] = plan;
     }
     let mut operation = json!({

@@ -67,7 +67,7 @@ impl Requests {
         kept.last += 1;
         let (state, waiting, error) = (State::Waiting, None, None);
         let id = kept.last;
-        let report = RequestReport { id, request, began_ms, state, waiting, error };
+        let report = RequestReport { id, request, began_ms, state, waiting, error, applied: None };
         let (sender, receiver) = watch::channel(report);
         kept.all.push_back(receiver);
         Ok(sender)

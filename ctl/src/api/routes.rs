@@ -16,6 +16,11 @@ use std::fmt::Write;
 /// Stands in a path for the only volume there is.
 pub const ONLY: &str = "-";
 
+/// Longest body.
+const BODY_BYTES_MAX: usize = 4 << 10;
+/// Longest body with a file: a configuration of 256 KiB as text in JSON fits.
+const FILE_BYTES_MAX: usize = 640 << 10;
+
 /// Method of HTTP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Method {
@@ -44,6 +49,8 @@ pub enum Kind {
     Whole,
     /// Text.
     Text,
+    /// Text of a whole file: the body may be as long as one.
+    File,
 }
 
 impl Kind {
@@ -52,7 +59,7 @@ impl Kind {
         match self {
             Kind::Flag => "boolean",
             Kind::Whole => "integer",
-            Kind::Text => "string",
+            Kind::Text | Kind::File => "string",
         }
     }
 }
@@ -112,6 +119,8 @@ pub struct Route {
     pub body: &'static [Field],
     /// Schema of the answer; a list of it when it ends with `[]`; a type of media otherwise.
     pub answer: &'static str,
+    /// Schema of the answer of a dry run.
+    pub plan: &'static str,
     /// What it does.
     pub what: What,
 }
@@ -120,6 +129,12 @@ impl Route {
     /// Whether it changes something.
     pub fn changes(&self) -> bool {
         self.method == Method::Post
+    }
+
+    /// Longest body.
+    pub fn body_bytes_max(&self) -> usize {
+        let file = self.body.iter().any(|field| field.kind == Kind::File);
+        if file { FILE_BYTES_MAX } else { BODY_BYTES_MAX }
     }
 
     /// Names in its path.

@@ -30,8 +30,6 @@ use tokio::time::timeout;
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Most headers.
 const HEADERS_MAX: usize = 64;
-/// Longest body.
-const BODY_BYTES_MAX: usize = 4 << 10;
 /// Longest time for a head, also between two requests, and for a body.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest path that is shown back.
@@ -162,7 +160,8 @@ async fn attend(
             return Err(refuse("no-path", message));
         }
     };
-    let bytes = if route.changes() { read(&head.headers, body).await? } else { Bytes::new() };
+    let bytes =
+        if route.changes() { read(route, &head.headers, body).await? } else { Bytes::new() };
     let query = head.uri.query().unwrap_or("");
     let given = Given::read(route, names, query, &bytes)
         .map_err(|message| refuse("not-understood", message))?;
@@ -179,13 +178,13 @@ fn wants_lines(headers: &HeaderMap) -> bool {
 }
 
 /// The whole body of a request.
-async fn read(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Refusal> {
-    let collected = timeout(PATIENCE, Limited::new(body, BODY_BYTES_MAX).collect()).await;
+async fn read(route: &Route, headers: &HeaderMap, body: Incoming) -> Result<Bytes, Refusal> {
+    let most = route.body_bytes_max();
+    let collected = timeout(PATIENCE, Limited::new(body, most).collect()).await;
     let bytes = match collected {
         Err(_) => return Err(refuse("slow", "body: it did not come within 5 s; send it at once")),
         Ok(Err(cause)) if cause.is::<LengthLimitError>() => {
-            let message =
-                format!("body: it has more than {BODY_BYTES_MAX} bytes; send fields of the table");
+            let message = format!("body: it has more than {most} bytes; send fields of the table");
             return Err(refuse("too-large", message));
         }
         Ok(Err(cause)) => {
@@ -260,8 +259,11 @@ fn told(tell: &Tell) -> Response<Body> {
             let refused = refused.as_ref().map(Fault::from);
             json(StatusCode::OK, &Plan { refused, steps: steps.clone() })
         }
+        Tell::Config(plan) => json(StatusCode::OK, plan),
         Tell::Refused(refusal) => problem(refusal),
-        Tell::Done | Tell::Progress { .. } => json(StatusCode::OK, &serde_json::Value::Null),
+        Tell::Applied(_) | Tell::Done | Tell::Progress { .. } => {
+            json(StatusCode::OK, &serde_json::Value::Null)
+        }
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) const FOLLOWERS_MAX: usize = 32;
 const TELLS_MAX: usize = 64;
 /// Longest wait for room in the queue, and for the answer of a loop that has nothing to wait for.
 const LOOP: Duration = Duration::from_secs(3);
+/// Longest wait for what the disks of both nodes have to say.
+const BOTH_NODES: Duration = Duration::from_secs(60);
 
 /// Counts of this API, by door or class.
 #[derive(Debug, Default)]
@@ -93,16 +95,17 @@ impl Shared {
 
     /// Asks a question and waits for the answer.
     pub async fn ask(&self, ask: Ask) -> Result<Tell, Refusal> {
-        // What an engine has to answer does not keep the others waiting.
+        // What an engine or the other node has to answer does not keep the others waiting.
+        let most = if matches!(ask.verb, Verb::Apply { .. }) { BOTH_NODES } else { LOOP };
         let permit = match ask.verb {
-            Verb::Stats => None,
+            Verb::Stats | Verb::Apply { .. } => None,
             _ => match timeout(LOOP, self.reads.acquire()).await {
                 Ok(Ok(permit)) => Some(permit),
                 _ => return Err(refusal("busy", "daemon: too many questions at once; try again")),
             },
         };
         let mut told = self.put(self.requests.number(), ask, TELLS_MAX).await?;
-        let answer = timeout(LOOP, async {
+        let answer = timeout(most, async {
             loop {
                 match told.recv().await {
                     Some(Tell::Progress { .. }) => {}
@@ -162,6 +165,10 @@ async fn keep(report: watch::Sender<RequestReport>, mut told: mpsc::Receiver<Tel
                 report.waiting = Some(Wait { code: waiting, message });
             }),
             Some(Tell::Refused(refusal)) => return end(&report, Err(&refusal)),
+            Some(Tell::Applied(applied)) => {
+                report.send_modify(|report| report.applied = Some(applied));
+                return end(&report, Ok(()));
+            }
             Some(_) => return end(&report, Ok(())),
             None => return end(&report, Err(&gone())),
         }

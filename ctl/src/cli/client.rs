@@ -291,6 +291,7 @@ impl Answer {
             Verb::Stats => parse(bytes).map(Tell::Stats),
             Verb::Events { .. } => parse(bytes).map(Tell::Events),
             Verb::WhatIf { .. } => parse(bytes).map(Tell::WhatIf),
+            Verb::Apply { .. } if dry_run => parse(bytes).map(Tell::Config),
             _ if dry_run => parse(bytes).map(|plan: Plan| Tell::Plan {
                 refused: plan.refused.map(Refusal::from),
                 steps: plan.steps,
@@ -315,7 +316,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 /// How far a request is.
 fn told(report: RequestReport) -> Read {
     Read::Tell(match (report.state, report.error, report.waiting) {
-        (State::Done, ..) => Tell::Done,
+        (State::Done, ..) => report.applied.map_or(Tell::Done, Tell::Applied),
         (_, Some(error), _) => Tell::Refused(error.into()),
         (_, None, Some(wait)) => Tell::Progress { waiting: wait.code, message: wait.message },
         (_, None, None) => return Read::Begun(report.id),

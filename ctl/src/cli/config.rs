@@ -1,6 +1,8 @@
-//! The verbs of `cluster.toml`. Always: nothing that runs is touched; a file that is there is never
-//! overwritten; a configuration with mistakes ends in `Usage`.
+//! The verbs of `cluster.toml`. Always: nothing that runs is touched but by `apply`, which says
+//! before what it touches; a file that is there is never overwritten but by it; a configuration
+//! with mistakes ends in `Usage`.
 
+mod apply;
 mod ask;
 mod disks;
 
@@ -53,6 +55,8 @@ pub enum ConfigVerb {
         #[arg(long)]
         json: bool,
     },
+    /// Make a file the configuration of both nodes: shows what it changes, asks, and does it
+    Apply(apply::ApplyArgs),
     /// Write a new file, from questions or from answers
     #[command(after_long_help = answers_help())]
     Init {
@@ -83,6 +87,7 @@ pub enum NodeName {
 /// Runs one verb.
 pub fn run(verb: &ConfigVerb) -> Exit {
     let ended = match verb {
+        ConfigVerb::Apply(args) => apply::run(args),
         ConfigVerb::Check { file, json } => check(file, *json),
         ConfigVerb::Diff { new, old, json } => diff(old, new, *json),
         ConfigVerb::Init { answers, output } => init(answers.as_deref(), output),

@@ -7,6 +7,7 @@
 mod automatic;
 mod changes;
 mod check;
+mod costs;
 mod facts;
 mod mistake;
 mod order;
@@ -16,7 +17,8 @@ mod section;
 mod units;
 mod view;
 
-pub use changes::{Change, Effect, Sides, changes, groups_to_restart};
+pub use changes::{Change, Effect, Sides, changes, groups_to_restart, rests};
+pub use costs::{Cost, Row, TABLE as COSTS};
 pub use mistake::{ClusterError, Mistake, Wrong};
 pub use questions::{Answers, AnswersError, ArbiterAnswer, GroupAnswer, Pair, VolumeAnswer};
 pub use units::{show_rate, show_span};

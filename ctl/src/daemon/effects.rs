@@ -25,6 +25,13 @@ pub(super) struct Effects {
     running: HashMap<(GroupIndex, ResourceIndex), JoinHandle<()>>,
 }
 
+impl Effects {
+    /// Whether nothing is being done to any resource.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.values().all(JoinHandle::is_finished)
+    }
+}
+
 impl Daemon {
     /// Does something to a resource, after what is being done to it has been dropped.
     pub(super) fn affect(

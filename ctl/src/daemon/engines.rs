@@ -1,5 +1,6 @@
 //! The engines of this node, one for each volume: connection, process, last status.
 
+use super::apply::reload::Former;
 use super::shown::Shown;
 use super::{Daemon, DaemonError};
 use crate::act::engine::{Engine, Heard, Link};
@@ -31,13 +32,17 @@ pub(super) struct Slot {
     pub told: watch::Sender<Option<Box<Status>>>,
     /// Highest record version that it has persisted, kept while it restarts.
     pub floor: Option<Version>,
+    /// It was told to end, so that it runs with another configuration.
+    pub renewing: bool,
 }
 
-/// Connects to every engine; what they say arrives with their place.
+/// Connects to every engine; what they say arrives with their place. Launchers of a former daemon
+/// know the processes that are its children; what it has shown of an engine stays.
 pub(super) fn open(
     view: &NodeView,
     boot: BootId,
     told: &mpsc::Sender<(usize, Heard)>,
+    former: &mut Former,
 ) -> Result<Vec<Slot>, DaemonError> {
     let one = |(place, engine): (usize, &EngineView)| {
         if !engine.text.is_empty() {
@@ -67,12 +72,15 @@ pub(super) fn open(
         Ok(Slot {
             group: GroupIndex(group),
             engine: connection,
-            launcher: view.engine_process.spawn.then(|| launcher(view, engine, name)),
+            launcher: view.engine_process.spawn.then(|| {
+                former.launchers.remove(name).unwrap_or_else(|| launcher(view, engine, name))
+            }),
             build: None,
             status: None,
-            shown: Shown::default(),
+            shown: former.shown.remove(name).unwrap_or_default(),
             told: watch::Sender::new(None),
             floor: None,
+            renewing: false,
         })
     };
     view.engines.iter().enumerate().map(one).collect()
@@ -122,6 +130,7 @@ impl Daemon {
                         "the engine runs with another configuration: restart it"
                     );
                 }
+                slot.renewing = false;
                 slot.build = Some((build, config_digest));
             }
             Heard::Event(Of::EngineGone { .. }) => self.engine_gone(place),

@@ -4,6 +4,7 @@ use super::{Daemon, words};
 use crate::act::arbiter::PairView;
 use crate::act::clock;
 use crate::act::heartbeat::Telling;
+use crate::act::peer::{Life, Lives};
 use crate::decide::event::Event as Of;
 use crate::decide::node::Event;
 use crate::decide::settings::GroupIndex;
@@ -91,6 +92,7 @@ impl Daemon {
         if let Some(reply) = heard.reply {
             self.paths.send(&reply);
         }
+        self.know_lives();
         // The stores are asked by the steps that follow: they must know the peer of this packet.
         self.tell_stores();
         let mut beats = Vec::new();
@@ -115,10 +117,19 @@ impl Daemon {
         }
     }
 
+    /// Calls are between the lives that heartbeats know of.
+    fn know_lives(&self) {
+        let own = Life { boot: self.boot, life: self.exchange.life() };
+        let peer = self.exchange.peer().map(|packet| Life { boot: packet.boot, life: packet.life });
+        let lives = Lives { own, peer };
+        self.lives.send_if_modified(|known| std::mem::replace(known, lives) != lives);
+    }
+
     fn compare_digests(&mut self) {
         let theirs = self.exchange.peer().map_or(0, |packet| packet.digest);
         let differ = self.digests_differ();
-        if differ && !self.late.digest {
+        let in_charge = self.applying.told().is_some();
+        if differ && !self.late.digest && !in_charge {
             self.config_differs(theirs);
         }
         self.late.digest = differ;

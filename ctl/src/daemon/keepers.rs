@@ -32,44 +32,57 @@ fn path_of(view: &NodeView, group: GroupId) -> PathBuf {
     view.state_dir.join("keepers").join(format!("{group}.json"))
 }
 
+/// A new life for each keeper that may be opened, by group.
+///
+/// # Errors
+/// The host gives no random number.
+pub(super) fn starts(view: &NodeView) -> Result<Vec<StartId>, DaemonError> {
+    let fresh = |_| host::nonce().map(|nonce| StartId(nonce.0)).map_err(DaemonError::Host);
+    view.groups.iter().map(fresh).collect()
+}
+
 impl Keepers {
-    /// Opens one for each group without volumes; what they say comes as ends.
-    ///
-    /// # Errors
-    /// The host gives no random number.
+    /// Opens one for each group without volumes, or goes on with that of the former daemon, which
+    /// knows what it has promised in this life; what they say comes as ends.
     pub fn open(
         view: &NodeView,
-        boot: BootId,
+        (boot, starts): (BootId, Vec<StartId>),
         ends: &mpsc::Sender<End>,
-    ) -> Result<Keepers, DaemonError> {
+        former: &mut Keepers,
+    ) -> Keepers {
+        let mut former: Vec<Slot> = std::mem::take(&mut former.0).into_values().collect();
         let mut keepers = Keepers::default();
-        for (index, group) in view.groups.iter().enumerate() {
+        for ((index, group), start) in view.groups.iter().enumerate().zip(starts) {
             if !group.settings.volumes.is_empty() {
                 continue;
             }
             let (place, id) = (GroupIndex(index), group.settings.id);
-            let path = path_of(view, id);
-            let start = StartId(host::nonce().map_err(DaemonError::Host)?.0);
-            let opened = keeper::read(&path);
-            let opened = opened.map(|kept| Keeper::open(view.node, id, (boot, start), kept));
-            let commands = opened.map_err(|error| error.to_string()).map(|keeper| {
-                let (commands, mut heard) = Commands::start(keeper, path);
-                let ends = ends.clone();
-                tokio::spawn(async move {
-                    while let Some(event) = heard.recv().await {
-                        if ends.send(End::Kept { group: place, event }).await.is_err() {
-                            return;
-                        }
-                    }
-                });
+            let known = former.iter().position(|slot| slot.group == id && slot.commands.is_ok());
+            let known = known.map(|at| former.swap_remove(at));
+            let floor = known.as_ref().and_then(|slot| slot.floor);
+            let opened = match known.map(|slot| slot.commands) {
+                Some(Ok(commands)) => match commands.listen() {
+                    Ok(heard) => Ok((commands, heard)),
+                    Err(error) => Err(format!("group {}: keeper: {error}", group.settings.name)),
+                },
+                _ => {
+                    let path = path_of(view, id);
+                    let kept = keeper::read(&path).map_err(|error| error.to_string());
+                    kept.map(|kept| {
+                        Commands::start(Keeper::open(view.node, id, (boot, start), kept), path)
+                    })
+                }
+            };
+            let commands = opened.map(|(commands, heard)| {
+                tokio::spawn(pass_on(place, heard, ends.clone()));
                 commands
             });
             if let Err(trouble) = &commands {
                 tracing::error!(group = group.settings.name, trouble, "no keeper");
             }
-            keepers.0.insert(place, Slot { group: id, commands, floor: None });
+            keepers.0.insert(place, Slot { group: id, commands, floor });
         }
-        Ok(keepers)
+        keepers
     }
 
     /// Hands a command over; false when it is lost.
@@ -88,6 +101,15 @@ impl Keepers {
     /// Why the keeper of a group does not work.
     pub fn trouble(&self, group: GroupIndex) -> Option<&str> {
         self.0.get(&group)?.commands.as_ref().err().map(String::as_str)
+    }
+}
+
+/// Tells the loop what a keeper says, until one of both is gone.
+async fn pass_on(group: GroupIndex, mut heard: mpsc::Receiver<Of>, ends: mpsc::Sender<End>) {
+    while let Some(event) = heard.recv().await {
+        if ends.send(End::Kept { group, event }).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use crate::act::clock;
 use crate::decide::node::{GroupStatus, NodeView as Decided};
 use crate::decide::settings::GroupIndex;
 use crate::status::cluster::{
-    ClusterReport, GroupReport, MirrorReport, MonitorReport, PathReport, PeerReport, ResourceReport,
+    ClusterReport, ConfigReport, GroupReport, MirrorReport, MonitorReport, PathReport, PeerReport,
+    ResourceReport,
 };
 use crate::status::{EngineReport, Facts, HeartbeatReport, Report, Summary, summarise};
 use lockstep_engine::units::{LinkState, Tick, VolumeRecord};
@@ -152,6 +153,7 @@ impl Daemon {
             safe,
             unsafe_why,
             alarms: self.alarms(&groups, &decided),
+            config: self.config_report(),
             groups,
             monitors: decided
                 .monitors
@@ -219,15 +221,40 @@ impl Daemon {
         slot.status.as_ref().is_some_and(|status| status.boot != self.boot)
     }
 
-    fn alarms(&self, groups: &[GroupReport], decided: &Decided) -> Vec<String> {
+    fn config_report(&self) -> Option<ConfigReport> {
+        let (version, digest, taken_over, trouble) = self.applying.told()?;
+        let calls = self.listener.counts();
+        Some(ConfigReport { version, digest, taken_over, trouble, calls })
+    }
+
+    fn config_alarms(&self) -> Vec<String> {
+        let node = self.view.node;
         let mut alarms = Vec::new();
-        if self.digests_differ() {
-            alarms.push(
+        match self.applying.told() {
+            Some((_, _, _, Some(trouble))) => alarms.push(trouble),
+            Some((version, _, _, None)) if self.applying.is_moving() && self.digests_differ() => {
+                let what = format!("version {version} of cluster.toml is being taken over");
+                alarms.push(format!("node {node}: {what}"));
+            }
+            _ if self.digests_differ() => alarms.push(
                 "cluster.toml differs between the nodes: make both the same and restart the \
                  daemons"
                     .to_owned(),
-            );
+            ),
+            _ => {}
         }
+        alarms.extend(self.engines_behind().into_iter().map(|volume| {
+            format!(
+                "volume {volume}: its engine runs with an older configuration: restart it (with \
+                 systemd: `systemctl restart lockstep-engine@{volume}`)"
+            )
+        }));
+        alarms
+    }
+
+    fn alarms(&self, groups: &[GroupReport], decided: &Decided) -> Vec<String> {
+        let mut alarms = Vec::new();
+        alarms.extend(self.config_alarms());
         alarms.extend(self.strange_boots().map(|volume| {
             format!(
                 "volume {volume}: its engine and this daemon do not agree on the boot id, so this \

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 /// Requests that may wait for the node at once.
 const REQUESTS_MAX: usize = 64;
 /// A watcher of the cluster, in the place of an engine's.
-const CLUSTER: usize = usize::MAX;
+pub(super) const CLUSTER: usize = usize::MAX;
 
 /// Who asked, and how.
 struct Asker {
@@ -55,6 +55,7 @@ impl Daemon {
                 tell(&to, Tell::Cluster(Box::new(self.cluster_report())));
                 return self.watchers.push((to, CLUSTER));
             }
+            Verb::Apply { text } => return self.apply(text, ask.dry_run, to),
             Verb::WhatIf { node } => return tell(&to, Tell::WhatIf(self.what_if(node))),
             Verb::Service(verb) => return self.want(node::Verb::Cluster(verb), asker(to)),
             Verb::Group { name, want } => return self.group_verb(&name, want, asker(to)),

@@ -1,11 +1,13 @@
 //! From a node's view of the configuration to a daemon that has not turned yet.
 
+use super::apply::Applying;
+use super::apply::reload::{Former, Talk};
 use super::effects::Effects;
-use super::engines::{self, Slot};
+use super::engines;
 use super::heartbeats::Late;
-use super::keepers::Keepers;
+use super::keepers::{self, Keepers};
 use super::lease::{self, LeaseKeeper};
-use super::{Daemon, End, Store};
+use super::{Daemon, ENDS_MAX, Ears, End, Store};
 use crate::act::arbiter::Arbiter;
 use crate::act::arbiter::directory::{Directory, Place};
 use crate::act::arbiter::etcd::{
@@ -17,19 +19,21 @@ use crate::act::events::Diary;
 use crate::act::heartbeat::{Exchange, Opening, Pair, PathAddress, Paths};
 use crate::act::host::{self, HostError};
 use crate::act::last::{Hand, Mode};
+use crate::act::peer::{Asked, Caller, Life, Listener, Lives, Who};
 use crate::api::ListenError;
 use crate::config::cluster::{ArbiterSpec, EtcdSpec, Group, NodeView};
 use crate::decide::node::{self, Memory, Node, PeerState};
 use crate::decide::{self};
 use lockstep_engine::config::{KeyFileError, key_exposed, read_key};
-use lockstep_engine::units::{BootId, Nonce, Tick};
+use lockstep_engine::units::{BootId, GroupId, Nonce, Tick};
+use lockstep_engine::wire::greeting::Key;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// What the key of heartbeats is derived for.
 const HEARTBEAT_PURPOSE: &str = "heartbeats";
@@ -81,51 +85,66 @@ impl fmt::Display for DaemonError {
 
 impl std::error::Error for DaemonError {}
 
-/// Builds the daemon and starts the tasks that listen for it.
+/// Where everything that a daemon has set going reports to.
+pub(super) struct Channels {
+    ends: mpsc::Sender<End>,
+    told: mpsc::Sender<(usize, Heard)>,
+    asked: mpsc::Sender<Asked>,
+}
+
+impl Channels {
+    /// Channels of one daemon: what an older one has left under way reports to nobody. Calls of
+    /// the peer are for whoever is there.
+    pub(super) fn open(
+        asked: &mpsc::Sender<Asked>,
+        asks: mpsc::Receiver<Asked>,
+    ) -> (Channels, Ears) {
+        let (ends, ended) = mpsc::channel(ENDS_MAX);
+        let (told, heard) = mpsc::channel(ENDS_MAX);
+        let ears = Ears { told: told.clone(), heard, ended, asks };
+        (Channels { ends, told, asked: asked.clone() }, ears)
+    }
+}
+
+/// Builds the daemon and starts the tasks that listen for it. It takes from the former one what it
+/// can use, once nothing can fail any more.
 ///
 /// # Errors
 /// Something that it needs is not there.
 pub(super) fn start(
     view: NodeView,
-    digest: u128,
-    ends: mpsc::Sender<End>,
-    told: &mpsc::Sender<(usize, Heard)>,
+    applying: Applying,
+    channels: &Channels,
+    former: &mut Former,
 ) -> Result<Daemon, DaemonError> {
-    for path in [&view.run_dir, &view.state_dir] {
-        let failed = |cause| DaemonError::Directory { path: path.clone(), cause };
-        std::fs::create_dir_all(path).map_err(failed)?;
-    }
-    let key = read_key(&view.key_file).map_err(DaemonError::Key)?;
-    if let Some(exposed) = key_exposed(&view.key_file) {
-        tracing::warn!("{exposed}");
-    }
-    let key = key.for_purpose(HEARTBEAT_PURPOSE).to_vec();
-    let boot = match view.lab_boot_id {
-        Some(boot) => boot,
-        None => host::boot_id().map_err(DaemonError::Host)?,
-    };
+    let (key, boot) = of_host(&view)?;
     let now = clock::now();
     let node = open_node(&view, boot, now)?;
-    let diary = Diary::open(&view.state_dir, view.events_kept)
-        .map_err(|cause| DaemonError::Diary { path: view.state_dir.clone(), cause })?;
-    let address = |link: &crate::config::cluster::HeartbeatLink| PathAddress {
-        bind: link.bind,
-        peer: link.peer,
-    };
-    let addresses: Vec<PathAddress> = view.heartbeat.links.iter().map(address).collect();
-    let exchange = Exchange::new(Opening {
-        pair: Pair { cluster: view.cluster.id, node: view.node },
-        key,
-        boot,
-        life: fresh()?,
-        next_life: || host::nonce().ok(),
-        paths: addresses.len(),
-        groups: view.groups.iter().map(|group| group.settings.id).collect(),
-    });
     let stores = view.groups.iter().map(|group| open_store(&view, group, now));
     let stores = stores.collect::<Result<Vec<Store>, DaemonError>>()?;
-    let slots: Vec<Slot> = engines::open(&view, boot, told)?;
-    let keepers = Keepers::open(&view, boot, &ends)?;
+    let life = fresh()?;
+    let starts = keepers::starts(&view)?;
+    let diary = match former.diary.take() {
+        Some(diary) => diary,
+        None => Diary::open(&view.state_dir, view.events_kept)
+            .map_err(|cause| DaemonError::Diary { path: view.state_dir.clone(), cause })?,
+    };
+    let slots = match engines::open(&view, boot, &channels.told, former) {
+        Ok(slots) => slots,
+        Err(error) => {
+            former.diary = Some(diary);
+            return Err(error);
+        }
+    };
+    let keepers = Keepers::open(&view, (boot, starts), &channels.ends, &mut former.keepers);
+    let groups: Vec<GroupId> = view.groups.iter().map(|group| group.settings.id).collect();
+    let Talk { exchange, paths, lives, listener, caller } = match former.talk.take() {
+        Some(mut talk) => {
+            talk.exchange.renew(&groups);
+            talk
+        }
+        None => talk(&view, &key, Life { boot, life }, groups, &channels.asked),
+    };
     let mode = if view.harmless { Mode::Harmless } else { Mode::Real };
     let hand = Hand::new(mode, view.state_dir.join("final-actions"));
     tracing::info!(node = %view.node, cluster = view.cluster.name, %boot, "daemon started");
@@ -136,22 +155,87 @@ pub(super) fn start(
         stores,
         leases: LeaseKeeper::open(&view, boot),
         exchange,
-        paths: Paths::open(&addresses),
-        late: Late::new(addresses.len(), view.groups.len()),
+        late: Late::new(view.heartbeat.links.len(), view.groups.len()),
+        paths,
+        lives,
+        listener,
+        caller,
         announced: PeerState::default(),
-        digest,
+        digest: applying.digest(),
+        applying,
         boot,
-        ends,
+        ends: channels.ends.clone(),
         effects: Effects::default(),
         hand,
         diary,
         requests: HashMap::new(),
-        watchers: Vec::new(),
+        watchers: std::mem::take(&mut former.watchers),
         lost_steps: Vec::new(),
         memory_fails: false,
         lost_keepers: Vec::new(),
         view,
     })
+}
+
+/// Makes the directories; gives the key of the cluster and the boot of this host.
+fn of_host(view: &NodeView) -> Result<(Key, BootId), DaemonError> {
+    for path in [&view.run_dir, &view.state_dir] {
+        let failed = |cause| DaemonError::Directory { path: path.clone(), cause };
+        std::fs::create_dir_all(path).map_err(failed)?;
+    }
+    let key = read_key(&view.key_file).map_err(DaemonError::Key)?;
+    if let Some(exposed) = key_exposed(&view.key_file) {
+        tracing::warn!("{exposed}");
+    }
+    let boot = match view.lab_boot_id {
+        Some(boot) => boot,
+        None => host::boot_id().map_err(DaemonError::Host)?,
+    };
+    Ok((key, boot))
+}
+
+/// Begins to talk to the peer: heartbeats, and calls over the same addresses by TCP.
+fn talk(
+    view: &NodeView,
+    key: &Key,
+    own: Life,
+    groups: Vec<GroupId>,
+    asked: &mpsc::Sender<Asked>,
+) -> Talk {
+    let address = |link: &crate::config::cluster::HeartbeatLink| PathAddress {
+        bind: link.bind,
+        peer: link.peer,
+    };
+    let addresses: Vec<PathAddress> = view.heartbeat.links.iter().map(address).collect();
+    let exchange = Exchange::new(Opening {
+        pair: Pair { cluster: view.cluster.id, node: view.node },
+        key: key.for_purpose(HEARTBEAT_PURPOSE).to_vec(),
+        boot: own.boot,
+        life: own.life,
+        next_life: || host::nonce().ok(),
+        paths: addresses.len(),
+        groups,
+    });
+    let who = Who::new(view.cluster.id, view.node, key);
+    let (lives, seen) = watch::channel(Lives { own, peer: None });
+    Talk {
+        exchange,
+        paths: Paths::open(&addresses),
+        listener: Listener::open(&addresses, who.clone(), seen.clone(), asked.clone()),
+        caller: Caller::new(addresses, who, seen),
+        lives,
+    }
+}
+
+/// Whether this release can run a view at all, as far as the view alone can tell.
+///
+/// # Errors
+/// It can't.
+pub(super) fn fits(view: &NodeView) -> Result<(), DaemonError> {
+    if let ArbiterSpec::None { .. } = &view.arbiter {
+        return Err(DaemonError::NoStore { kind: "none" });
+    }
+    Ok(())
 }
 
 fn fresh() -> Result<Nonce, DaemonError> {

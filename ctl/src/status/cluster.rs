@@ -3,6 +3,7 @@
 
 use super::Summary;
 use crate::act::arbiter::Health;
+use crate::act::peer::Counts;
 use crate::config::Named;
 use lockstep_engine::units::{ClusterId, NodeId};
 use serde::{Deserialize, Serialize};
@@ -41,8 +42,26 @@ pub struct ClusterReport {
     pub alarms: Vec<String>,
     /// Events that are in memory only, because the disk did not take them.
     pub events_lost: u64,
+    /// The file that both nodes share; absent in a lab without one.
+    #[serde(default)]
+    pub config: Option<ConfigReport>,
     /// What the deciders know and wait for.
     pub decision: serde_json::Value,
+}
+
+/// The file that both nodes share, on this node.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConfigReport {
+    /// Version that was applied last.
+    pub version: u64,
+    /// Digest of it.
+    pub digest: String,
+    /// This daemon runs it.
+    pub taken_over: bool,
+    /// Why it is not the same on both nodes, or does not run.
+    pub trouble: Option<String>,
+    /// Calls of the other daemon.
+    pub calls: Counts,
 }
 
 /// The other node.

@@ -60,8 +60,16 @@ impl Member {
         self.dir().join("run/daemon.sock")
     }
 
-    fn config(&self) -> PathBuf {
-        self.root.join("cluster.toml")
+    /// Its own copy of the file that both nodes share.
+    pub fn config(&self) -> PathBuf {
+        self.dir().join("cluster.toml")
+    }
+
+    /// Makes a text the configuration of both nodes, as an operator of this one.
+    pub fn apply(&self, text: &str) -> Answer {
+        let file = self.dir().join("new.toml");
+        fs::write(&file, text).expect("a file");
+        self.lockstep(&["config", "apply", "--yes", &file.display().to_string()])
     }
 
     /// A program in this node's network namespace, in the same control groups as the test.

@@ -161,6 +161,7 @@ impl Cluster {
                 fs::create_dir_all(member.dir().join(dir)).expect("a directory");
             }
             symlink(at("arbiter"), member.dir().join("arbiter")).expect("a symbolic link");
+            fs::copy(at("cluster.toml"), member.config()).expect("a configuration");
             member.prepare_soak();
             let sizes = [("data", SIZE + DATA_TAIL_BYTES), ("cluster", CLUSTER_BYTES)];
             for (n, engine) in parsed.node(id).engines.iter().enumerate() {
@@ -185,10 +186,17 @@ impl Cluster {
     /// From here, daemons and engines that start believe in another boot of their host. Both
     /// nodes must be down.
     pub fn reboot(&self) {
-        let path = self.root.path().join("cluster.toml");
-        let text = fs::read_to_string(&path).expect("a configuration");
+        let text = self.text();
         let (rest, _) = text.split_once("[lab]").expect("the last table");
-        fs::write(&path, format!("{rest}{}", config::boots())).expect("a configuration");
+        let text = format!("{rest}{}", config::boots());
+        for node in &self.nodes {
+            fs::write(node.config(), &text).expect("a configuration");
+        }
+    }
+
+    /// The file of node a.
+    pub fn text(&self) -> String {
+        fs::read_to_string(self.nodes[A].config()).expect("a configuration")
     }
 
     /// A cluster in sync whose group came up on node a by itself.

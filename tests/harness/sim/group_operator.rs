@@ -67,7 +67,10 @@ impl World {
         let Some(daemon) = self.hosts[index(node)].daemon.as_ref() else { return };
         let Some(whole) = daemon.brain.node() else { return };
         let said = whole.announce();
-        let off = whole.group(G).map(|group| group.memory().off).unwrap_or_default();
+        let off = whole.group(G).and_then(|group| {
+            let off = group.memory().off;
+            group.settings().resources.iter().position(|one| off.contains(&one.name))
+        });
         let state = self.state_of(node);
         match said.part {
             Part::Suspended => return self.wish(node, Verb::Cluster(ClusterVerb::Resume)),
@@ -81,8 +84,8 @@ impl World {
                 self.wish(node, Verb::Group(G, GroupVerb::Start { without_peer: false }));
             }
             Some(State::Up) => {
-                if let Some(ResourceIndex(first)) = off.first() {
-                    let verb = GroupVerb::ResourceStart(ResourceIndex(*first));
+                if let Some(first) = off {
+                    let verb = GroupVerb::ResourceStart(ResourceIndex(first));
                     self.wish(node, Verb::Group(G, verb));
                 }
             }

@@ -4,6 +4,7 @@
 
 pub mod directory;
 pub mod etcd;
+pub mod none;
 mod proof;
 mod watch;
 
@@ -153,6 +154,17 @@ pub enum Trouble {
         /// What it said.
         cause: String,
     },
+    /// No store: this version was written on each node apart.
+    SplitBrain {
+        /// The version.
+        version: Version,
+    },
+    /// No store: the peer is asked first, and was heard too short a time ago to decide without it.
+    PeerNeeded,
+    /// No store: the peer is silent, and the isolation probe has not answered since.
+    Isolated,
+    /// No store: the peer was not heard since this host booted.
+    Rebooted,
     /// The peer is away and the server belongs to another store than the one that was proved.
     OtherStore {
         /// Id that the store shows.
@@ -243,6 +255,29 @@ impl Trouble {
                 f,
                 "store {found:x}, but this pair has used {proved:x}; check `arbiter` or connect \
                  both nodes"
+            ),
+            other => other.fmt_pair(f),
+        }
+    }
+
+    /// The part of `fmt` about a pair without a store.
+    fn fmt_pair(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::SplitBrain { version } => write!(
+                f,
+                "split brain: version {} was written on each node apart; keep one side and discard \
+                 the other",
+                version.0
+            ),
+            Trouble::PeerNeeded => f.write_str(
+                "the other node does not answer, and is not silent for long enough to go on alone",
+            ),
+            Trouble::Isolated => f.write_str(
+                "the other node is silent and the probe does not answer: this node may be cut off",
+            ),
+            Trouble::Rebooted => f.write_str(
+                "the other node was not heard since this host booted and may have gone on alone; \
+                 bring it back",
             ),
             // Said by `fmt`.
             _ => Ok(()),

@@ -69,6 +69,21 @@ pub struct Telling {
     answered: Option<Tick>,
 }
 
+impl Telling {
+    /// Nothing is known of it yet.
+    fn new(group: GroupId) -> Telling {
+        Telling {
+            group,
+            answers: true,
+            released: None,
+            record: None,
+            proof: None,
+            state: 0,
+            answered: None,
+        }
+    }
+}
+
 /// One side of the heartbeats.
 pub struct Exchange {
     pair: Pair,
@@ -109,15 +124,6 @@ pub struct Opening {
 impl Exchange {
     /// Starts a life.
     pub fn new(opening: Opening) -> Exchange {
-        let telling = |group: &GroupId| Telling {
-            group: *group,
-            answers: true,
-            released: None,
-            record: None,
-            proof: None,
-            state: 0,
-            answered: None,
-        };
         Exchange {
             pair: opening.pair,
             key: opening.key,
@@ -127,13 +133,29 @@ impl Exchange {
             sequence: 0,
             state: 0,
             digest: 0,
-            telling: opening.groups.iter().map(telling).collect(),
+            telling: opening.groups.iter().map(|group| Telling::new(*group)).collect(),
             peer: None,
             paths: vec![Path::default(); opening.paths],
             introduced: None,
             dead: VecDeque::new(),
             dropped: Dropped::default(),
         }
+    }
+
+    /// Begins to speak of these groups, as if nothing had been said of them yet; this side lives
+    /// on, and so do the leases that the peer has extended.
+    pub fn renew(&mut self, groups: &[GroupId]) {
+        let former = std::mem::take(&mut self.telling);
+        let renewed = |group: &GroupId| {
+            let known = former.iter().find(|telling| telling.group == *group);
+            Telling { answered: known.and_then(|known| known.answered), ..Telling::new(*group) }
+        };
+        self.telling = groups.iter().map(renewed).collect();
+    }
+
+    /// This side, as packets name it.
+    pub fn life(&self) -> Nonce {
+        self.life
     }
 
     /// What packets say about a group from now on; `None` for one that is not of this cluster.

@@ -60,7 +60,7 @@ impl Given {
                 let fits = match field.kind {
                     Kind::Flag => value.is_boolean(),
                     Kind::Whole => value.is_u64(),
-                    Kind::Text => value.is_string(),
+                    Kind::Text | Kind::File => value.is_string(),
                 };
                 if !fits {
                     return Err(wrong("body", field, &value.to_string()));
@@ -107,7 +107,7 @@ fn from_text(kind: Kind, text: &str) -> Option<Value> {
         (Kind::Flag, "false" | "0") => Some(Value::Bool(false)),
         (Kind::Flag, _) => None,
         (Kind::Whole, text) => text.parse::<u64>().ok().map(Value::from),
-        (Kind::Text, text) => Some(Value::from(text)),
+        (Kind::Text | Kind::File, text) => Some(Value::from(text)),
     }
 }
 

@@ -9,12 +9,12 @@ use lockstep_engine::units::NodeId;
 const EVENTS_MOST: u64 = 100;
 
 const fn get(path: &'static str, answer: &'static str, what: What, about: &'static str) -> Route {
-    Route { method: Method::Get, path, about, query: &[], body: &[], answer, what }
+    Route { method: Method::Get, path, about, query: &[], body: &[], answer, plan: "Plan", what }
 }
 
 const fn post(path: &'static str, what: What, about: &'static str) -> Route {
-    let (query, body) = (&[], &[]);
-    Route { method: Method::Post, path, about, query, body, answer: "RequestReport", what }
+    let (method, query, body) = (Method::Post, &[], &[]);
+    Route { method, path, about, query, body, answer: "RequestReport", plan: "Plan", what }
 }
 
 const fn flag(name: &'static str, about: &'static str) -> Field {
@@ -43,6 +43,9 @@ const VOLUME: Field = Field {
     needed: true,
     about: "name of the volume, once more: acknowledged writes may be lost",
 };
+
+const CLUSTER_TOML: Field =
+    Field { name: "text", kind: Kind::File, needed: true, about: "the whole cluster.toml" };
 
 fn group(given: &Given, want: GroupWant) -> Option<Verb> {
     Some(Verb::Group { name: given.name(0), want })
@@ -130,6 +133,15 @@ pub const TABLE: &[Route] = &[
         What::Page("text/javascript; charset=utf-8", include_str!("../page/page.js")),
         "of the page",
     ),
+    Route {
+        body: &[CLUSTER_TOML],
+        plan: "ConfigPlan",
+        ..post(
+            "/v1/config",
+            What::Ask(|given| Some(Verb::Apply { text: given.text("text")?.to_owned() })),
+            "make a file the cluster.toml of both nodes; a dry run tells what it changes",
+        )
+    },
     post(
         "/v1/cluster/start",
         What::Ask(|_| Some(Verb::Service(ClusterVerb::Start))),

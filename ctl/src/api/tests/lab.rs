@@ -3,12 +3,14 @@
 use crate::act::arbiter::Health;
 use crate::act::events::{Diary, Weight};
 use crate::act::heartbeat::Dropped;
-use crate::api::control::{Refusal, Request, Tell, Verb, WhatIf};
+use crate::act::peer::Counts;
+use crate::api::control::{Applied, ConfigPlan, Refusal, Request, Tell, Verb, WhatIf};
 use crate::api::{Api, Opening};
 use crate::config::Named;
-use crate::config::cluster::{ApiSpec, ApiTls};
+use crate::config::cluster::{ApiSpec, ApiTls, Change, Effect, Sides};
 use crate::status::cluster::{
-    ClusterReport, GroupReport, MirrorReport, MonitorReport, PathReport, PeerReport, ResourceReport,
+    ClusterReport, ConfigReport, GroupReport, MirrorReport, MonitorReport, PathReport, PeerReport,
+    ResourceReport,
 };
 use crate::status::{Colour, EngineReport, HeartbeatReport, Report, Summary};
 use lockstep_engine::units::{BootId, ClusterId, GroupId, NodeId, Status, Tick, VolumeId};
@@ -102,6 +104,13 @@ pub fn cluster() -> ClusterReport {
         safe: true,
         unsafe_why: Vec::new(),
         alarms: Vec::new(),
+        config: Some(ConfigReport {
+            version: 3,
+            digest: "00c0ffee".to_owned(),
+            taken_over: true,
+            trouble: None,
+            calls: Counts::default(),
+        }),
         events_lost: 0,
         decision: serde_json::json!({ "what": "ever" }),
     }
@@ -152,12 +161,42 @@ pub fn stats() -> serde_json::Value {
     })
 }
 
+fn apply(dry_run: bool) -> Tell {
+    let change = |old: Option<&str>, effect| Change {
+        key: "volumes.vol.flows".to_owned(),
+        old: old.map(str::to_owned),
+        new: Some("4".to_owned()),
+        node: Sides::Both,
+        effect,
+    };
+    if dry_run {
+        return Tell::Config(Box::new(ConfigPlan {
+            changes: vec![
+                change(None, Effect::Live),
+                change(Some("2"), Effect::EngineRestart("vol".to_owned())),
+            ],
+            restarts: vec!["db/fs".to_owned()],
+            stops: vec!["node a: it runs".to_owned()],
+            lacks: vec!["node b: no program".to_owned()],
+            other: "node b takes it over at once".to_owned(),
+        }));
+    }
+    Tell::Applied(Applied {
+        version: 4,
+        digest: "00c0ffee".to_owned(),
+        both: true,
+        nodes: vec![(NodeId::A, "runs it".to_owned()), (NodeId::B, "runs it".to_owned())],
+        engines: vec!["vol".to_owned()],
+    })
+}
+
 fn answer(verb: &Verb, dry_run: bool) -> Vec<Tell> {
     let refused = |code: &str, message: &str| {
         let (code, message) = (code.to_owned(), message.to_owned());
         vec![Tell::Refused(Refusal { code, message })]
     };
     match verb {
+        Verb::Apply { .. } => vec![apply(dry_run)],
         _ if dry_run => vec![Tell::Plan { refused: None, steps: vec!["stop db".to_owned()] }],
         Verb::Status | Verb::Watch => vec![Tell::Status(Box::new(volume()))],
         Verb::Cluster | Verb::WatchCluster => vec![Tell::Cluster(Box::new(cluster()))],

@@ -32,6 +32,7 @@ fn verbs() -> Vec<Verb> {
         group(GroupWant::ResourceStop { resource: name() }),
         monitor(MonitorVerb::Suspend),
         monitor(MonitorVerb::Resume),
+        Verb::Apply { text: "[cluster]\nname = \"a b\"\n".to_owned() },
         Verb::WhatIf { node: NodeId::A },
         Verb::WhatIf { node: NodeId::B },
     ];

@@ -104,6 +104,14 @@ fn answers_are_what_the_document_says() {
     let (status, body) = lab.ask("POST /v1/groups/x/stop", "", "");
     assert_eq!((status, code(&body).as_str()), (404, "no-group"));
     judge("Problem", &serde_json::from_str(&body).unwrap());
+    let text = serde_json::json!({ "text": "x".repeat(200 << 10) }).to_string();
+    for (line, schema) in
+        [("POST /v1/config?dry_run=true", "ConfigPlan"), ("POST /v1/config", "RequestReport")]
+    {
+        let (status, body) = lab.ask(line, "content-type: application/json\r\n", &text);
+        assert_eq!(status, 200, "{body}");
+        judge(schema, &serde_json::from_str(&body).unwrap());
+    }
 }
 
 #[test]

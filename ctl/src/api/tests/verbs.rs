@@ -32,6 +32,10 @@ fn the_client_gets_what_the_loop_tells_and_refusals_keep_their_code() {
     let dry = To { dry_run: true, ..To::from(&socket) };
     let plan = client::call(dry, Verb::Stop, SOON, |_| {}).unwrap();
     assert!(matches!(plan, Tell::Plan { steps, .. } if steps == ["stop db"]));
+    let file = || Verb::Apply { text: "# café\n".repeat(20 << 10) };
+    let planned = client::call(dry, file(), SOON, |_| {}).unwrap();
+    assert!(matches!(planned, Tell::Config(plan) if plan.changes.len() == 2));
+    assert!(matches!(call(file()), Ok(Tell::Applied(applied)) if applied.both));
     let mut seen = 0;
     let watched = client::watch(&socket, SOON, |_| {
         seen += 1;
@@ -67,8 +71,16 @@ fn a_request_outlives_its_client_and_says_how_it_ended() {
     drop(stream);
     let id = report["id"].as_u64().unwrap();
     let line = format!("GET /v1/requests/{id}");
-    assert_eq!(lab.json(&line)["state"], "waiting");
-    let request = lab.held.lock().unwrap().pop().unwrap();
+    // It is reported as soon as it is queued; the loop takes it up after that.
+    let mut held = None;
+    for _ in 0..200 {
+        assert_eq!(lab.json(&line)["state"], "waiting");
+        held = lab.held.lock().unwrap().pop();
+        if held.is_some() {
+            break;
+        }
+    }
+    let request = held.unwrap();
     assert_eq!(request.id, id);
     request.tell.blocking_send(Tell::Done).unwrap();
     let mut watched = lab.json(&line);

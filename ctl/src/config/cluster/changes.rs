@@ -3,38 +3,46 @@
 //! for no more than its effect, and groups that no effect names are not touched.
 //!
 //! To apply: both nodes hold the same old file and accept the new one (`Cluster::parse`); no change
-//! `needs_stop` while what it names runs; then both nodes install the file, and each node renews
-//! the engines whose digest differs, restarts `groups_to_restart`, and opens new deciders.
+//! `needs_stop` while what it names runs; then both nodes install the file, and each node brings
+//! down what `rests` names, opens new deciders, and brings up what is wanted.
 
-use super::Cluster;
 use super::facts::{Fact, Key, facts};
+use super::{Cluster, Local};
 use lockstep_engine::units::NodeId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// What has to happen for a change, from the lightest to the heaviest.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "effect", content = "name")]
 pub enum Effect {
     /// The daemons take it over; nothing is interrupted.
     Live,
+    /// The same, and both daemons must be there: it is how they reach each other.
+    Together,
+    /// Taken over when the daemon is started the next time.
+    NextStart,
     /// Takes effect when the volume's cluster partition is formatted again.
     Format(String),
     /// The volume's engine restarts: its I/O waits for a moment, its group stays.
     EngineRestart(String),
-    /// The group stops and starts again.
+    /// The resource (`GROUP/NAME`) stops and starts again, with those that need it.
+    ResourceRestart(String),
+    /// Every resource of the group stops and starts again; its mirrors stay.
     GroupRestart(String),
     /// The group must have been stopped before.
     GroupStopped(String),
-    /// Every group and both daemons must have been stopped before.
+    /// The cluster service must have been stopped on both nodes before.
     ClusterStopped,
+    /// Both daemons must have been stopped, and the file put on both nodes by hand.
+    DaemonsStopped,
 }
 
 impl Effect {
     /// Whether an operator must stop something first.
     pub fn needs_stop(&self) -> bool {
-        matches!(self, Effect::GroupStopped(_) | Effect::ClusterStopped)
+        matches!(self, Effect::GroupStopped(_) | Effect::ClusterStopped | Effect::DaemonsStopped)
     }
 }
 
@@ -42,21 +50,32 @@ impl fmt::Display for Effect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Effect::Live => write!(f, "taken over while everything runs"),
+            Effect::Together => write!(f, "taken over while everything runs, by both nodes"),
+            Effect::NextStart => write!(f, "for the next start of the daemon"),
             Effect::Format(volume) => {
                 write!(f, "for the next `format` of the cluster partition of {volume}")
             }
             Effect::EngineRestart(volume) => {
                 write!(f, "restarts the engine of {volume}: its I/O waits for a moment")
             }
+            Effect::ResourceRestart(resource) => {
+                write!(f, "restarts {resource} and what needs it")
+            }
             Effect::GroupRestart(group) => write!(f, "restarts group {group}"),
             Effect::GroupStopped(group) => write!(f, "stop group {group} first"),
-            Effect::ClusterStopped => write!(f, "stop the cluster on both nodes first"),
+            Effect::ClusterStopped => {
+                write!(f, "stop the cluster on both nodes first: `lockstep cluster stop`")
+            }
+            Effect::DaemonsStopped => write!(
+                f,
+                "stop the daemons on both nodes, put the file on both by hand, start them"
+            ),
         }
     }
 }
 
 /// Which node reads it differently.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sides {
     /// Both, in the same way.
@@ -68,7 +87,7 @@ pub enum Sides {
 }
 
 /// One change.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Change {
     /// What, with names instead of places: `volumes.orders.flows`.
     pub key: String,
@@ -137,6 +156,30 @@ pub fn groups_to_restart(changes: &[Change]) -> Vec<String> {
         _ => None,
     };
     changes.iter().filter_map(name).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Resources that go down before the change, each once and with its group: those that change or go,
+/// and those that the old configuration lets depend on them come with them.
+pub fn rests(changes: &[Change], old: &Local) -> Vec<(String, String)> {
+    let mut all = BTreeSet::new();
+    for change in changes {
+        match &change.effect {
+            Effect::ResourceRestart(name) => {
+                all.extend(name.split_once('/').map(|(g, r)| (g.to_owned(), r.to_owned())));
+            }
+            Effect::GroupRestart(name) => {
+                let group = old.groups.iter().find(|group| group.settings.name == *name);
+                let resources = group.map_or(&[][..], |group| &group.settings.resources[..]);
+                all.extend(resources.iter().map(|one| (name.clone(), one.name.clone())));
+            }
+            _ => {}
+        }
+    }
+    let known = |(group, resource): &(String, String)| {
+        let group = old.groups.iter().find(|one| one.settings.name == *group);
+        group.is_some_and(|group| group.settings.resources.iter().any(|r| r.name == *resource))
+    };
+    all.into_iter().filter(known).collect()
 }
 
 /// Before, after, cost.

@@ -1,10 +1,11 @@
-//! A cluster as a flat list of facts, each with what it costs to change it. Always: every part of
-//! the model is taken apart by name, so that a new field can't be forgotten; two clusters with the
-//! same facts mean the same.
+//! A cluster as a flat list of facts, each with what it costs to change it (`costs`). Always: every
+//! part of the model is taken apart by name, so that a new field can't be forgotten; two clusters
+//! with the same facts mean the same.
 
 mod groups;
 
 use super::changes::Effect;
+use super::costs;
 use super::{
     ApiSpec, ApiTls, ArbiterSpec, Cluster, EtcdSpec, Host, Interconnect, Local, Paths, Volume,
     show_rate, show_span,
@@ -31,28 +32,21 @@ pub(super) struct Fact {
 
 /// Facts below one key.
 struct Facts<'f> {
-    all: &'f mut BTreeMap<Key, Fact>,
+    all: &'f mut BTreeMap<Key, String>,
     at: Key,
-    effect: Effect,
 }
 
 impl Facts<'_> {
-    fn below(&mut self, names: &[&str], effect: Effect) -> Facts<'_> {
+    fn below(&mut self, names: &[&str]) -> Facts<'_> {
         let mut at = self.at.clone();
         at.extend(names.iter().map(|name| (*name).to_owned()));
-        Facts { all: self.all, at, effect }
-    }
-
-    fn put_with(&mut self, key: &str, value: impl Display, effect: &Effect) {
-        let mut at = self.at.clone();
-        at.push(key.to_owned());
-        let (added, removed, changed) = (effect.clone(), effect.clone(), effect.clone());
-        self.all.insert(at, Fact { value: value.to_string(), added, removed, changed });
+        Facts { all: self.all, at }
     }
 
     fn put(&mut self, key: &str, value: impl Display) {
-        let effect = self.effect.clone();
-        self.put_with(key, value, &effect);
+        let mut at = self.at.clone();
+        at.push(key.to_owned());
+        self.all.insert(at, value.to_string());
     }
 
     fn maybe(&mut self, key: &str, value: Option<impl Display>) {
@@ -75,10 +69,8 @@ impl Facts<'_> {
     }
 
     /// That something is there at all.
-    fn there(&mut self, value: impl Display, added: Effect, removed: Effect) {
-        let changed = removed.clone();
-        let fact = Fact { value: value.to_string(), added, removed, changed };
-        self.all.insert(self.at.clone(), fact);
+    fn there(&mut self, value: impl Display) {
+        self.all.insert(self.at.clone(), value.to_string());
     }
 }
 
@@ -86,17 +78,40 @@ impl Facts<'_> {
 pub(super) fn facts(cluster: &Cluster, node: NodeId) -> BTreeMap<Key, Fact> {
     let local = cluster.local(node);
     let mut all = BTreeMap::new();
-    let mut root = Facts { all: &mut all, at: Vec::new(), effect: Effect::Live };
+    let mut root = Facts { all: &mut all, at: Vec::new() };
     whole(&mut root, local);
     for volume in &local.volumes {
         let link = super::view::link(local, cluster.local(node.peer()), volume);
-        self::volume(&mut root, local, volume);
-        let name = &volume.id.name;
-        let effect = Effect::EngineRestart(name.clone());
-        let mut at = root.below(&["volumes", name], effect);
+        self::volume(&mut root, volume);
+        let mut at = root.below(&["volumes", &volume.id.name]);
         at.maybe("link", link.map(|(listen, peer)| format!("{listen} to {peer}")));
     }
-    all
+    all.into_iter().map(|(key, value)| (key.clone(), priced(local, &key, value))).collect()
+}
+
+/// A fact with its costs. One without a row can't be changed while anything runs.
+fn priced(local: &Local, key: &Key, value: String) -> Fact {
+    let holder = match &key[..] {
+        [kind, name, ..] if kind == "volumes" => {
+            let volume = local.volumes.iter().find(|volume| volume.id.name == *name);
+            let holds = |group: &&super::Group| {
+                volume.is_some_and(|v| group.settings.volumes.contains(&v.id.id))
+            };
+            local.groups.iter().find(holds).map(|group| group.settings.name.as_str())
+        }
+        _ => None,
+    };
+    let Some(row) = costs::row(key) else {
+        let effect = || Effect::DaemonsStopped;
+        return Fact { value, added: effect(), removed: effect(), changed: effect() };
+    };
+    let effect = |cost| costs::effect(cost, key, holder);
+    Fact {
+        value,
+        added: effect(row.added),
+        removed: effect(row.removed),
+        changed: effect(row.changed),
+    }
 }
 
 fn whole(root: &mut Facts<'_>, local: &Local) {
@@ -120,28 +135,28 @@ fn whole(root: &mut Facts<'_>, local: &Local) {
         events_kept,
         lab_boot_id,
     } = local;
-    let mut at = root.below(&["cluster"], Effect::Live);
+    let mut at = root.below(&["cluster"]);
     at.put("name", &cluster.name);
     at.put("observe_only", observe_only);
     at.put("harmless", harmless);
-    at.put_with("id", cluster.id, &Effect::ClusterStopped);
-    at.put_with("key_file", key_file.display(), &Effect::ClusterStopped);
+    at.put("id", cluster.id);
+    at.put("key_file", key_file.display());
     for (name, Host { name: host, addresses }) in ["a", "b"].into_iter().zip(hosts) {
-        let mut at = root.below(&["nodes", name], Effect::Live);
+        let mut at = root.below(&["nodes", name]);
         at.put("name", host);
         at.list("addresses", addresses);
     }
-    let mut at = root.below(&["paths"], Effect::ClusterStopped);
-    at.put_with("config", config.display(), &Effect::Live);
+    let mut at = root.below(&["paths"]);
+    at.put("config", config.display());
     at.path("run", run);
     at.path("state", state);
-    let mut at = root.below(&["engine"], Effect::Live);
+    let mut at = root.below(&["engine"]);
     at.put("spawn", engine.spawn);
     at.maybe_path("program", engine.program.as_deref());
     for one in interconnects {
         interconnect(root, one);
     }
-    let mut at = root.below(&["heartbeat"], Effect::Live);
+    let mut at = root.below(&["heartbeat"]);
     at.put("interval", show_span(heartbeat.interval));
     at.put("port", heartbeat.port);
     self::arbiter(root, arbiter);
@@ -154,7 +169,7 @@ fn whole(root: &mut Facts<'_>, local: &Local) {
     }
     // The peer's address is a fact of the peer.
     if let Some(ApiSpec { listen, peer: _, token_file, tls }) = api {
-        let mut at = root.below(&["api"], Effect::Live);
+        let mut at = root.below(&["api"]);
         at.put("listen", listen);
         at.maybe_path("token_file", token_file.as_deref());
         if let Some(ApiTls { cert_file, key_file, client_ca_file }) = tls {
@@ -163,23 +178,22 @@ fn whole(root: &mut Facts<'_>, local: &Local) {
             at.maybe_path("client_ca_file", client_ca_file.as_deref());
         }
     }
-    root.below(&["events"], Effect::Live).put("keep", events_kept);
-    root.below(&["lab"], Effect::ClusterStopped).maybe("boot_id", lab_boot_id.as_ref());
+    root.below(&["events"]).put("keep", events_kept);
+    root.below(&["lab"]).maybe("boot_id", lab_boot_id.as_ref());
 }
 
 fn interconnect(root: &mut Facts<'_>, one: &Interconnect) {
     let Interconnect { name, priority, address, reach, mirror } = one;
-    let mut at = root.below(&["interconnects", name], Effect::Live);
-    at.there(address, Effect::Live, Effect::Live);
+    let mut at = root.below(&["interconnects", name]);
+    at.there(address);
     at.put("priority", priority);
     at.put("address", address);
     at.maybe("reach", reach.as_ref());
     at.put("mirror", mirror);
 }
 
-/// Two arbiters would let both nodes win: nothing may run while it changes.
 fn arbiter(root: &mut Facts<'_>, arbiter: &ArbiterSpec) {
-    let mut at = root.below(&["arbiter"], Effect::ClusterStopped);
+    let mut at = root.below(&["arbiter"]);
     match arbiter {
         ArbiterSpec::Directory(path) => {
             at.put("type", "directory");
@@ -203,7 +217,6 @@ fn arbiter(root: &mut Facts<'_>, arbiter: &ArbiterSpec) {
     }
 }
 
-/// One node with old and one with new times could break what the inequalities promise.
 fn times(root: &mut Facts<'_>, times: &Times) {
     let Times {
         ping,
@@ -220,9 +233,9 @@ fn times(root: &mut Facts<'_>, times: &Times) {
         hello,
         sync_stall,
     } = times;
-    let mut at = root.below(&["heartbeat"], Effect::ClusterStopped);
+    let mut at = root.below(&["heartbeat"]);
     at.put("timeout", show_span(*heartbeat_timeout));
-    let mut at = root.below(&["times"], Effect::ClusterStopped);
+    let mut at = root.below(&["times"]);
     let never = "never".to_owned();
     at.put("suspend_max", suspend_max.map_or(never, show_span));
     let rest = [
@@ -243,7 +256,7 @@ fn times(root: &mut Facts<'_>, times: &Times) {
     }
 }
 
-fn volume(root: &mut Facts<'_>, local: &Local, volume: &Volume) {
+fn volume(root: &mut Facts<'_>, volume: &Volume) {
     let Volume {
         id,
         data,
@@ -258,16 +271,11 @@ fn volume(root: &mut Facts<'_>, local: &Local, volume: &Volume) {
         resync: SyncConfig { digests, window, rate_max, rate_floor, delay_target },
         limits: LimitsConfig { intent_regions, connections, lock_memory, poll },
     } = volume;
-    let holder = local.groups.iter().find(|group| group.settings.volumes.contains(&id.id));
-    let group = holder.map_or(&id.name, |group| &group.settings.name).clone();
-    let name = &id.name;
-    let mut at = root.below(&["volumes", name], Effect::EngineRestart(name.clone()));
-    at.there(id.id, Effect::Live, Effect::GroupStopped(group.clone()));
+    let mut at = root.below(&["volumes", &id.name]);
+    at.there(id.id);
     at.path("data", data);
     at.path("cluster_partition", cluster_partition);
-    if let Some(device) = device {
-        at.put_with("device", device.display(), &Effect::GroupRestart(group));
-    }
+    at.maybe_path("device", device.as_deref());
     at.put("port", port);
     at.put("interconnect", interconnect);
     at.maybe_path("unix", unix.as_deref());
@@ -280,7 +288,7 @@ fn volume(root: &mut Facts<'_>, local: &Local, volume: &Volume) {
     at.maybe("resync_rate_max", rate_max.map(show_rate));
     at.put("resync_rate_floor", show_rate(*rate_floor));
     at.put("resync_delay_target", show_span(*delay_target));
-    at.put_with("intent_regions", intent_regions, &Effect::Format(name.clone()));
+    at.put("intent_regions", intent_regions);
     at.put("connections", connections);
     at.put("lock_memory", lock_memory);
     at.put("poll", show_span(*poll));

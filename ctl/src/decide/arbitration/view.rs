@@ -75,6 +75,11 @@ pub enum EvidenceView {
 }
 
 impl Decider {
+    /// Whether a conditional write is not closed yet.
+    pub fn has_open_attempt(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// What is known and waited for, for `status`.
     pub fn view(&self) -> View {
         let arbiter = match &self.arbiter {

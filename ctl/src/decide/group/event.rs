@@ -65,6 +65,11 @@ pub enum Order {
     Join,
     /// An operator makes this node the owner by force: the group is wanted here.
     Want,
+    /// The configuration of a resource changes: it goes down with those that depend on it, and
+    /// stays down until it is let go.
+    Rest(ResourceIndex),
+    /// Resources that rest are let go.
+    LetGo,
 }
 
 /// What the engines of the group's volumes are doing here.

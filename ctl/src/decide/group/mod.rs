@@ -24,7 +24,7 @@ pub use state::{Ending, Power, State, TABLE};
 pub use view::{GroupView, Memory, ResourceView};
 
 use super::mutant::Mutant;
-use super::settings::{GroupSettings, ResourceIndex, ResourceKind};
+use super::settings::{GroupSettings, ResourceKind};
 use super::step;
 use crate::decide::event::StepId;
 use lockstep_engine::limits::Times;
@@ -106,14 +106,14 @@ impl Group {
         memory: Memory,
         now: Tick,
     ) -> Group {
-        let wanted = |index: usize| !memory.off.contains(&ResourceIndex(index));
-        let count = settings.resources.len();
+        let wanted = |name: &String| !memory.off.contains(name);
+        let known = settings.resources.iter().map(|resource| &resource.name);
         Group {
             node,
             times,
             state: State::Asking,
             entered: now,
-            resources: (0..count).map(|index| Resource::new(now, wanted(index))).collect(),
+            resources: known.map(|name| Resource::new(now, wanted(name))).collect(),
             calls: BTreeMap::new(),
             ending: Ending::Stop,
             asked: None,
@@ -184,6 +184,12 @@ impl Group {
             State::Cleaning => self.fence_confirmed,
             _ => false,
         }
+    }
+
+    /// Whether nothing of what rests is left here.
+    pub fn is_rested(&self) -> bool {
+        let resting = |index: &usize| self.resources[*index].resting;
+        (0..self.resources.len()).filter(resting).all(|index| self.is_off(index))
     }
 
     /// Whether the node may run the group: the record names it, the lease has not ended, and no

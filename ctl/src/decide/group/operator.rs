@@ -225,6 +225,13 @@ impl Group {
                 self.forgive();
                 self.forced = true;
             }
+            Order::Rest(index) if index.0 < self.resources.len() => {
+                for other in self.with_dependents(index.0) {
+                    self.resources[other].resting = !self.is_mirror(other);
+                }
+            }
+            Order::Rest(_) => {}
+            Order::LetGo => self.resources.iter_mut().for_each(|one| one.resting = false),
             Order::Join => {
                 self.barred = false;
                 self.held_down = false;

@@ -29,7 +29,8 @@ impl Group {
         let all = self.ours().all(|index| {
             let resource = &self.resources[index];
             let on = resource.power == Power::On;
-            !resource.bounce && if resource.wanted { on } else { resource.power == Power::Off }
+            let wanted = resource.wanted && !resource.resting;
+            !resource.bounce && if wanted { on } else { resource.power == Power::Off }
         });
         let waits = self.ours().any(|index| {
             let resource = &self.resources[index];
@@ -54,13 +55,14 @@ impl Group {
 
     fn must_go_down(&self, index: usize) -> bool {
         let resource = &self.resources[index];
-        let unwanted = !resource.wanted || resource.bounce || resource.given_up;
+        let unwanted = !resource.wanted || resource.resting || resource.bounce || resource.given_up;
         unwanted && resource.power != Power::Off
     }
 
     fn must_come_on(&self, index: usize, around: &Around) -> bool {
         let resource = &self.resources[index];
-        let wanted = resource.wanted && !resource.bounce && !resource.given_up;
+        let held = resource.resting || resource.bounce || resource.given_up;
+        let wanted = resource.wanted && !held;
         let resting = matches!(resource.power, Power::Off | Power::HalfOn | Power::Unknown);
         let needs = &self.settings.resources[index].after;
         let ready = |needed: &ResourceIndex| {

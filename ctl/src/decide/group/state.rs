@@ -114,6 +114,8 @@ pub(super) struct Resource {
     pub wanted: bool,
     /// To be stopped and started again.
     pub bounce: bool,
+    /// Held down for a change of the configuration, which the next daemon does not remember.
+    pub resting: bool,
     /// Starts that failed in a row.
     pub failed_starts: u32,
     /// No start is left until somebody asks.
@@ -134,6 +136,7 @@ impl Resource {
             power: Power::Unknown,
             wanted,
             bounce: false,
+            resting: false,
             failed_starts: 0,
             given_up: false,
             failovers: 0,

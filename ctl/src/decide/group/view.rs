@@ -15,8 +15,9 @@ pub struct Memory {
     pub barred: bool,
     /// The cluster service was stopped here without passing it on.
     pub held_down: bool,
-    /// Resources that an operator has stopped one by one.
-    pub off: Vec<ResourceIndex>,
+    /// Names of the resources that an operator has stopped one by one: places move with a change
+    /// of the configuration.
+    pub off: Vec<String>,
 }
 
 /// A snapshot of a group.
@@ -131,12 +132,13 @@ impl Group {
 
     /// What the next daemon of this boot has to know.
     pub fn memory(&self) -> Memory {
-        let off = self.resources.iter().enumerate().filter(|(_, resource)| !resource.wanted);
+        let resources = self.settings.resources.iter().zip(&self.resources);
+        let off = resources.filter(|(_, resource)| !resource.wanted);
         Memory {
             stopped: self.stopped,
             barred: self.barred,
             held_down: self.held_down,
-            off: off.map(|(index, _)| ResourceIndex(index)).collect(),
+            off: off.map(|(settings, _)| settings.name.clone()).collect(),
         }
     }
 }

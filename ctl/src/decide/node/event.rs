@@ -22,6 +22,11 @@ pub enum Event {
     Probed { monitor: MonitorIndex, id: StepId, found: Found },
     /// The script of a monitor's chain ended.
     Scripted { monitor: MonitorIndex, id: StepId },
+    /// The configuration of these resources changes: they go down and stay down until a node with
+    /// the new one is opened, or they are let go.
+    Rest { resources: Vec<(GroupIndex, ResourceIndex)> },
+    /// The configuration stays as it is: what rests comes up again.
+    LetGo,
     /// The host did not do as it was told; object and cause.
     HostFailed { cause: String },
     /// How the last `Remember` ended: object and cause when it could not be stored.

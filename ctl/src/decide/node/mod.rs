@@ -256,6 +256,26 @@ impl Node {
         self.parts.get(group.0).map(|part| &part.group)
     }
 
+    /// Whether a daemon with another configuration may take over now: nothing is being decided,
+    /// every group has come to rest here, and what was told to rest is off.
+    pub fn may_be_replaced(&self) -> bool {
+        self.leaving.is_none()
+            && self.parts.iter().all(|part| {
+                part.asked.is_empty()
+                    && !part.decider.has_open_attempt()
+                    && part.group.state().is_settled()
+                    && part.group.is_rested()
+            })
+    }
+
+    /// Whether nobody runs the group, as far as is known here, and nothing of it is on.
+    pub fn is_idle(&self, group: GroupIndex, now: Tick) -> bool {
+        let down = |part: &Part_| part.group.state() == State::Down;
+        let around = self.around_of(group, now);
+        self.parts.get(group.0).is_some_and(down)
+            && around.is_some_and(|around| around.owner.is_none())
+    }
+
     fn note(&mut self, note: Note) {
         self.steps.push_back(Step::Note(note));
     }

@@ -32,6 +32,16 @@ impl Node {
             Event::Scripted { monitor, id } => {
                 self.tell_monitor(monitor, monitor::Event::Scripted { id }, now);
             }
+            Event::Rest { resources } => {
+                for (group, resource) in resources {
+                    self.tell_group(group.0, group::Event::Order(Order::Rest(resource)), now);
+                }
+            }
+            Event::LetGo => {
+                for index in 0..self.parts.len() {
+                    self.tell_group(index, group::Event::Order(Order::LetGo), now);
+                }
+            }
             Event::HostFailed { cause } => self.note(Note::HostFailed(cause)),
             Event::Remembered { failed } => {
                 self.unstored = failed.map(|cause| (cause, now.after(STORE_AGAIN)));

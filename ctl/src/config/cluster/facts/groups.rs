@@ -1,12 +1,11 @@
 //! Facts of groups, resources and monitors. What only decisions read is taken over live; what an
-//! effect was started with asks for a restart of the group.
+//! effect was started with asks for a restart of the resource.
 
 use super::Facts;
 use crate::act::probe::spec::{Require, Spec as Probe};
 use crate::act::resource::spec::{
     AddressSpec, Command, ExecSpec, FsKind, FsSpec, Fsck, Spec, UnitSpec,
 };
-use crate::config::cluster::changes::Effect;
 use crate::config::cluster::{Group, Local, Monitor, show_span};
 use crate::decide::settings::{
     FinalAction, GroupIndex, GroupSettings, MonitorSettings, OnNoResponse, Recovery, ResourceIndex,
@@ -52,21 +51,19 @@ pub(super) fn group(root: &mut Facts<'_>, local: &Local, group: &Group) {
         volumes,
         resources,
     } = settings;
-    let mut at = root.below(&["groups", name], Effect::Live);
-    let stopped = Effect::GroupStopped(name.clone());
-    at.there(id, Effect::Live, stopped.clone());
+    let mut at = root.below(&["groups", name]);
+    at.there(id);
     at.put("startup", auto(*startup_auto));
     at.put("failover", auto(*failover_auto));
     at.put("failback", auto(*failback_auto));
     at.list("nodes", nodes);
     let names: Vec<String> = volumes.iter().map(|id| volume_name(local, *id)).collect();
-    at.put_with("volumes", names.join(", "), &stopped);
+    at.put("volumes", names.join(", "));
     let order = resources.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
-    at.put_with("order", order, &Effect::GroupRestart(name.clone()));
+    at.put("order", order);
     for (one, spec) in resources.iter().zip(specs) {
-        let mut at = at.below(&["resources", &one.name], Effect::GroupRestart(name.clone()));
-        let restart = || Effect::GroupRestart(name.clone());
-        at.there(kind(spec), restart(), restart());
+        let mut at = at.below(&["resources", &one.name]);
+        at.there(kind(spec));
         let after = one.after.iter().map(|n| resources[n.0].name.as_str());
         at.list("after", after);
         resource(&mut at, one);
@@ -86,13 +83,12 @@ fn resource(at: &mut Facts<'_>, settings: &ResourceSettings) {
         start_failed,
         stop_failed,
     } = settings;
-    let live = &Effect::Live;
-    at.put_with("start_timeout", show_span(*start_timeout), live);
-    at.put_with("stop_timeout", show_span(*stop_timeout), live);
-    at.put_with("start_retries", start_retries, live);
-    at.put_with("failovers_max", failovers_max, live);
-    at.put_with("start_failed", action(*start_failed), live);
-    at.put_with("stop_failed", action(*stop_failed), live);
+    at.put("start_timeout", show_span(*start_timeout));
+    at.put("stop_timeout", show_span(*stop_timeout));
+    at.put("start_retries", start_retries);
+    at.put("failovers_max", failovers_max);
+    at.put("start_failed", action(*start_failed));
+    at.put("stop_failed", action(*stop_failed));
 }
 
 fn kind(spec: &Spec) -> &'static str {
@@ -106,7 +102,6 @@ fn kind(spec: &Spec) -> &'static str {
 }
 
 fn spec(at: &mut Facts<'_>, local: &Local, spec: &Spec) {
-    let live = &Effect::Live;
     match spec {
         Spec::Mirror(id) => at.put("volume", volume_name(local, *id)),
         Spec::Fs(fs) => {
@@ -121,15 +116,15 @@ fn spec(at: &mut Facts<'_>, local: &Local, spec: &Spec) {
                 Fsck::Always => "always".to_owned(),
                 Fsck::Every(n) => format!("every {n}"),
             };
-            at.put_with("fsck", fsck, live);
-            at.put_with("mount_retries", mount_retries, live);
-            at.put_with("kill_holders", kill_holders, live);
+            at.put("fsck", fsck);
+            at.put("mount_retries", mount_retries);
+            at.put("kill_holders", kill_holders);
         }
         Spec::Exec(ExecSpec { start, stop, status }) => {
             at.put("start", command(start));
             at.put("stop", command(stop));
             if let Some(status) = status {
-                at.put_with("status", command(status), live);
+                at.put("status", command(status));
             }
         }
         Spec::Unit(UnitSpec { unit }) => at.put("unit", unit),
@@ -158,7 +153,7 @@ pub(super) fn monitor(root: &mut Facts<'_>, local: &Local, monitor: &Monitor) {
         on_no_response,
         recovery,
     } = settings;
-    let mut at = root.below(&["monitors", name], Effect::Live);
+    let mut at = root.below(&["monitors", name]);
     probe(&mut at, local, spec);
     at.put("interval", show_span(*interval));
     at.put("timeout", show_span(*timeout));
@@ -193,37 +188,36 @@ pub(super) fn monitor(root: &mut Facts<'_>, local: &Local, monitor: &Monitor) {
 }
 
 fn probe(at: &mut Facts<'_>, local: &Local, spec: &Probe) {
-    let live = || Effect::Live;
     match spec {
         Probe::Ping { targets, require } => {
-            at.there("ping", live(), live());
+            at.there("ping");
             at.list("targets", targets);
             at.put("require", if *require == Require::Any { "any" } else { "all" });
         }
         Probe::Port { host, port } => {
-            at.there("port", live(), live());
+            at.there("port");
             at.put("host", host);
             at.put("port", port);
         }
         Probe::Exec(program) => {
-            at.there("exec", live(), live());
+            at.there("exec");
             at.put("command", command(program));
         }
         Probe::Mirror(id) => {
-            at.there("mirror", live(), live());
+            at.there("mirror");
             at.put("volume", volume_name(local, *id));
         }
         Probe::Disk { paths } => {
-            at.there("disk", live(), live());
+            at.there("disk");
             at.list("paths", paths.iter().map(|path| path.display()));
         }
         Probe::Process { executable, least } => {
-            at.there("process", live(), live());
+            at.there("process");
             at.path("executable", executable);
             at.put("least", least);
         }
         Probe::Resource { group, resource } => {
-            at.there("resource", live(), live());
+            at.there("resource");
             at.put("resource", format!("{group}/{resource}"));
         }
     }

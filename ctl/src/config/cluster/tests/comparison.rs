@@ -28,7 +28,7 @@ fn each_change_asks_for_no_more_than_it_needs() {
     let db = || "db".to_owned();
     for (old, new, key, effect) in [
         ("name = \"shop\"", "name = \"x\"", "cluster.name", Effect::Live),
-        ("id = \"c1\"", "id = \"c2\"", "cluster.id", Effect::ClusterStopped),
+        ("id = \"c1\"", "id = \"c2\"", "cluster.id", Effect::DaemonsStopped),
         ("lockstep\"\n[", "other\"\n[", "arbiter.directory", Effect::ClusterStopped),
         (
             "port = 7010",
@@ -46,7 +46,7 @@ fn each_change_asks_for_no_more_than_it_needs() {
             "mount_point = \"",
             "options = \"noatime\"\nmount_point = \"",
             "groups.db.resources.fs.options",
-            Effect::GroupRestart(db()),
+            Effect::ResourceRestart("db/fs".to_owned()),
         ),
         (
             "mount_point = \"",
@@ -97,12 +97,54 @@ fn what_is_added_or_goes_is_one_line() {
 }
 
 #[test]
-fn a_new_resource_restarts_its_group_and_no_other() {
+fn a_new_resource_interrupts_nothing_and_one_that_goes_is_stopped() {
     let app = "[[groups.resources]]\nname = \"app\"\ntype = \"unit\"\nunit = \"app.service\"\n\
                [[monitors]]";
-    let found = between(SMALL, &with(SMALL, "[[monitors]]", app));
+    let more = with(SMALL, "[[monitors]]", app);
+    let found = between(SMALL, &more);
+    assert!(found.iter().all(|one| one.effect == Effect::Live), "{found:#?}");
+    let found = between(&more, SMALL);
+    assert_eq!(groups_to_restart(&found), [] as [String; 0]);
+    let resting = rests(&found, good(&more).local(NodeId::A));
+    assert_eq!(resting, [("db".to_owned(), "app".to_owned())]);
+}
+
+#[test]
+fn what_a_change_takes_down_is_named_with_its_group() {
+    let old = good(SMALL);
+    let device = with(SMALL, "device = \"/dev/nbd0\"", "device = \"/dev/nbd1\"");
+    let found = between(SMALL, &device);
     assert_eq!(groups_to_restart(&found), ["db"]);
-    assert!(found.iter().all(|one| matches!(one.effect, Effect::GroupRestart(_))), "{found:#?}");
+    let names = |found: &[Change]| {
+        let all = rests(found, old.local(NodeId::A)).into_iter();
+        all.map(|(group, resource)| format!("{group}/{resource}")).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&found), ["db/fs", "db/mirror"]);
+    let options = with(SMALL, "mount_point = \"", "options = \"noatime\"\nmount_point = \"");
+    assert_eq!(names(&between(SMALL, &options)), ["db/fs"]);
+    let retries = with(SMALL, "[[monitors]]", "[[monitors]]\nretries = 1");
+    assert_eq!(names(&between(SMALL, &retries)), [] as [String; 0]);
+}
+
+#[test]
+fn every_fact_has_a_row_and_every_row_a_fact() {
+    let mut seen = std::collections::BTreeSet::new();
+    for n in 0..3 {
+        let text = sample::everything(n);
+        // The sample with all that is commented out need not be right as a whole: it is read.
+        let (table, errors) = DeTable::parse_recoverable(&text);
+        assert!(errors.is_empty(), "{errors:?}");
+        let [a, b] = [NodeId::A, NodeId::B].map(|node| read::read(table.get_ref(), node).0);
+        let cluster = Cluster { a, b };
+        for node in [NodeId::A, NodeId::B] {
+            for key in facts::facts(&cluster, node).keys() {
+                let row = costs::row(key).unwrap_or_else(|| panic!("{} has no row", key.join(".")));
+                seen.insert(row.key);
+            }
+        }
+    }
+    let idle: Vec<&str> = COSTS.iter().map(|row| row.key).filter(|k| !seen.contains(k)).collect();
+    assert_eq!(idle, [] as [&str; 0]);
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn blocks() -> Vec<Block> {
 }
 
 /// One file with all blocks, of the kinds of arbiter the n-th alone.
-fn everything(n: usize) -> String {
+pub(super) fn everything(n: usize) -> String {
     let mut text = String::new();
     let mut arbiters = 0;
     for block in blocks() {

@@ -4,6 +4,7 @@ mod chaos;
 mod dry;
 mod lease;
 mod monitors;
+mod rests;
 mod several;
 mod shapes;
 mod simulated;
