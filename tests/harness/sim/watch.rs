@@ -110,9 +110,10 @@ impl World {
         let settings = &plan.settings.resources;
         let text = match act {
             Act::Start => {
+                // A host that stood still hears of its engine's end when it goes on.
+                let ended = host.notes.served_until.max(host.frozen_until);
                 let served = self.serves(node)
-                    || (host.notes.served_until > Tick(0)
-                        && host.notes.served_until.after(TOLD) > self.now());
+                    || (host.notes.served_until > Tick(0) && ended.after(TOLD) > self.now());
                 let off = |needed: &&ResourceIndex| {
                     if **needed == MIRROR { !served } else { !is_on(needed) }
                 };
