@@ -200,7 +200,7 @@ fn a_restart_of_the_daemons_disturbs_nothing() {
         let pause = load.seen().longest;
         println!("daemons {killed:?} killed: longest pause {pause:.1?}, usual {usual:.1?}");
         // A machine that is busy otherwise has pauses of its own.
-        assert!(pause <= Duration::from_millis(250).max(usual * 2), "{pause:?}");
+        assert!(pause <= Duration::from_millis(400).max(usual * 2), "{pause:?}");
         assert_eq!(cluster.told(), told, "{}", cluster.logs());
         assert_eq!(running(&cluster), before, "{}", cluster.logs());
     }

@@ -287,7 +287,7 @@ fn io_goes_on_while_both_daemons_are_dead_and_they_adopt_their_engines() {
     let pause = load.seen().longest;
     println!("daemons killed: longest pause {pause:.1?}, usual {usual:.1?}");
     // A machine that is busy otherwise has pauses of its own.
-    assert!(pause <= Duration::from_millis(200).max(usual * 2), "{pause:?}");
+    assert!(pause <= Duration::from_millis(400).max(usual * 2), "{pause:?}");
     assert_eq!(engines, [A, B].map(|node| pair.nodes[node].engine_pid()));
     assert_eq!(load.seen().errors, 0);
     pair.judge(load, A);

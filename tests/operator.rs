@@ -176,7 +176,10 @@ fn hints_repeat_the_configuration_and_a_failed_engine_tells_its_next_try() {
     told(&run("status"), 4, &[&hint]);
     fs::write(&key, "short").unwrap();
     pair.nodes[A].kill_engine();
-    let tries = |answer: &Answer| answer.text.contains(" ago, next try in ");
+    // First the signal is told, then why the next one ended.
+    let tries = |answer: &Answer| {
+        answer.text.contains("key file") && answer.text.contains(" ago, next try in ")
+    };
     let shown = answer(&pair, A, &["status"], tries);
     println!("{}", shown.text);
     told(&shown, 4, &["the engine here has ended: key file", "64 random hex digits", "see alarm"]);
