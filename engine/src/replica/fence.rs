@@ -130,13 +130,9 @@ impl Replica {
         self.meta.forget_unstored_attempts();
         self.checkpoint = None;
         for pending in std::mem::take(&mut self.pending) {
-            if let Then::Replied { slot: Some(slot), .. } = pending.then {
-                // Shown as stored, it would be sent, and be forgotten with this process (R4).
-                self.meta.update(|sb| sb.attempts[slot] = None);
-            }
             let cmd = match pending.then {
                 Then::Learned { cmd, .. } => cmd,
-                Then::Promoted { cmd, .. } | Then::Replied { cmd, .. } => Some(cmd),
+                Then::Promoted { cmd, .. } | Then::Replied { cmd } => Some(cmd),
                 _ => None,
             };
             if let Some(cmd) = cmd {

@@ -436,7 +436,7 @@ impl Replica {
             Then::Learned { record, cmd } => self.learned(record, cmd),
             Then::Promoted { record, cmd } => self.promotion_stored(record, cmd),
             Then::Adopted => self.adoption_stored(),
-            Then::Replied { cmd, .. } => self.reply(cmd, Ok(())),
+            Then::Replied { cmd } => self.reply(cmd, Ok(())),
             Then::TargetReady { session, round, kind } => {
                 self.target_ready(session, round, kind);
             }

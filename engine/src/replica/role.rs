@@ -198,9 +198,8 @@ impl Replica {
             self.reply(cmd, Err(refusal));
             return;
         }
-        let slot = free.filter(|_| !known);
-        self.store(Then::Replied { cmd, slot }, |sb| {
-            if let Some(slot) = slot {
+        self.store(Then::Replied { cmd }, |sb| {
+            if let (false, Some(slot)) = (known, free) {
                 sb.attempts[slot] = Some(attempt);
             }
         });

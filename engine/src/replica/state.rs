@@ -273,8 +273,8 @@ pub(super) enum Then {
     Promoted { record: VolumeRecord, cmd: CmdId },
     /// The generation of the record was adopted.
     Adopted,
-    /// An attempt was stored, in this place unless it was there already.
-    Replied { cmd: CmdId, slot: Option<usize> },
+    /// An attempt was stored.
+    Replied { cmd: CmdId },
     /// Target: Inconsistent was stored (or nothing had to be): send bits, then ready.
     TargetReady { session: Session, round: u64, kind: SyncKind },
     /// Target: UpToDate and generation were stored.
