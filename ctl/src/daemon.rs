@@ -19,7 +19,7 @@ mod start;
 mod steps;
 mod words;
 
-pub use apply::{Source, SourceError};
+pub use apply::{Source, SourceError, this_node};
 pub use legacy::view_of;
 pub use start::DaemonError;
 

@@ -1,4 +1,4 @@
-//! What this host is: its boot id, fresh random values, whether a process is still there, what a
+//! What this host is: its name and boot id, fresh random values, whether a process is still there, what a
 //! file holds.
 
 use lockstep_engine::units::{BootId, Nonce};
@@ -35,6 +35,11 @@ impl fmt::Display for HostError {
 }
 
 impl std::error::Error for HostError {}
+
+/// Its name.
+pub fn name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
 
 /// Identity of this boot of the host.
 ///

@@ -109,9 +109,13 @@ fn path_of(all: &mut Vec<Lack>, key: String, path: &Path) {
     }
 }
 
+/// Whether it is a program that may be run.
+pub fn is_program(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
 fn executable(all: &mut Vec<Lack>, key: String, path: &Path) {
-    let runs = fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
-    if !runs {
+    if !is_program(path) {
         all.push(Lack::Program { key, path: path.to_path_buf() });
     }
 }

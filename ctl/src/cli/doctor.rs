@@ -3,8 +3,10 @@
 
 use super::client;
 use super::show;
+use crate::act::host;
 use crate::api::control::{Tell, Verb};
 use crate::config::cluster::{ArbiterSpec, Cluster, FILE_DEFAULT, NodeView};
+use crate::daemon::this_node;
 use crate::doctor::{self, Check, Verdict, worst};
 use crate::exit::Exit;
 use clap::Args;
@@ -81,15 +83,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Exit {
 
 fn whose(args: &Whose) -> Result<(Cluster, NodeId), String> {
     let cluster = Cluster::load(&args.cluster).map_err(|error| error.to_string())?;
-    let system = rustix::system::uname();
-    let host = system.nodename().to_string_lossy();
-    let node = args.node.or_else(|| cluster.which(&host)).ok_or_else(|| {
-        format!(
-            "{}: neither node has the name of this host, \"{host}\"; say with --node which one it \
-             is",
-            args.cluster.display()
-        )
-    })?;
+    let node = this_node(&args.cluster, &cluster, args.node).map_err(|error| error.to_string())?;
     Ok((cluster, node))
 }
 
@@ -120,8 +114,7 @@ fn table(checks: &[Check]) -> String {
 
 /// Collects what somebody needs who was not there.
 pub(crate) fn bundle(args: &BundleArgs) -> Exit {
-    let system = rustix::system::uname();
-    let host = system.nodename().to_string_lossy().into_owned();
+    let host = host::name();
     let output = args.output.clone();
     let output = output.unwrap_or_else(|| PathBuf::from(format!("lockstep-support-{host}.tar.gz")));
     match collect(args, &host, &output) {

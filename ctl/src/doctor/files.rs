@@ -2,6 +2,7 @@
 
 use super::{Around, Checks};
 use crate::act::host;
+use crate::act::suits::is_program;
 use lockstep_engine::config::read_key;
 use rustix::fs::statvfs;
 use std::fs;
@@ -71,8 +72,4 @@ fn room(checks: &mut Checks, directory: &Path) {
         }
         Err(cause) => checks.fail(what, cause, "make the directory, or correct `[paths]`"),
     }
-}
-
-pub(super) fn is_program(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0)
 }

@@ -1,6 +1,7 @@
 //! The host: kernel, its limits, memory that may be locked, the clock.
 
 use super::{Around, Checks};
+use crate::act::host;
 use rustix::process::{Resource, getrlimit};
 use std::fs;
 use std::path::Path;
@@ -11,10 +12,9 @@ const KERNEL_LEAST: (u32, u32) = (6, 1);
 const DESCRIPTORS_LEAST: u64 = 4_096;
 
 pub(super) fn look(checks: &mut Checks, around: &Around<'_>) {
-    let system = rustix::system::uname();
-    kernel(checks, &system.release().to_string_lossy());
+    kernel(checks, &rustix::system::uname().release().to_string_lossy());
     ring(checks, fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok().as_deref());
-    let name = system.nodename().to_string_lossy().into_owned();
+    let name = host::name();
     let wanted = &around.own.hosts[usize::from(around.own.node.to_byte()) - 1].name;
     let short = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
     if name == *wanted || short(&name) == short(wanted) {

@@ -1,10 +1,10 @@
 //! What groups start and monitors look at: programs, units, mount points, interfaces.
 
-use super::files::is_program;
 use super::{Around, Checks};
 use crate::act::probe::spec::Spec as Probe;
 use crate::act::resource::links;
 use crate::act::resource::spec::{AddressSpec, Command, FsKind, FsSpec, Spec};
+use crate::act::suits::is_program;
 use std::path::Path;
 
 pub(super) fn look(checks: &mut Checks, around: &Around<'_>) {

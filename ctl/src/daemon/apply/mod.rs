@@ -18,7 +18,7 @@ mod source;
 mod tests;
 mod words;
 
-pub use source::{Source, SourceError};
+pub use source::{Source, SourceError, this_node};
 
 use super::{Daemon, End, start};
 use crate::act::clock;

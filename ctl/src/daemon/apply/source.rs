@@ -60,6 +60,20 @@ pub struct Source {
     pub(super) boot: BootId,
 }
 
+/// The node that is named, or the one with this host's name.
+///
+/// # Errors
+/// Neither has it.
+pub fn this_node(
+    path: &Path,
+    cluster: &Cluster,
+    node: Option<NodeId>,
+) -> Result<NodeId, SourceError> {
+    let host = host::name();
+    let none = || SourceError::NoNode { path: path.to_path_buf(), host: host.clone() };
+    node.or_else(|| cluster.which(&host)).ok_or_else(none)
+}
+
 impl Source {
     /// Reads the file, ends what a crash has left of an `apply`, and gives the view of this node:
     /// the one that is named, or the one with this host's name.
@@ -68,12 +82,7 @@ impl Source {
     /// There is nothing to run.
     pub fn open(path: &Path, node: Option<NodeId>) -> Result<(NodeView, Source), SourceError> {
         let cluster = Cluster::load(path).map_err(SourceError::Cluster)?;
-        let system = rustix::system::uname();
-        let host = system.nodename().to_string_lossy();
-        let node = node.or_else(|| cluster.which(&host)).ok_or_else(|| SourceError::NoNode {
-            path: path.to_path_buf(),
-            host: host.clone().into_owned(),
-        })?;
+        let node = this_node(path, &cluster, node)?;
         let view = cluster.node(node);
         let boot = match view.lab_boot_id {
             Some(boot) => boot,
