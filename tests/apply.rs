@@ -5,12 +5,12 @@
 #![allow(clippy::unwrap_used)]
 
 use harness::cluster::{A, B, Cluster, GROUP, Setup, is_up};
-use harness::pair::{Answer, PATIENCE, may_make_spaces};
+use harness::pair::{Answer, may_make_spaces};
 use lockstep_ctl::demo::load::Load;
 use lockstep_ctl::status::cluster::{ClusterReport, ConfigReport};
 use std::fs;
-use std::thread::{scope, sleep};
-use std::time::{Duration, Instant};
+use std::thread::scope;
+use std::time::Duration;
 
 /// Blocks that a load works on: 16 MiB.
 const BLOCKS: usize = 4_096;
@@ -20,13 +20,7 @@ const STALL: Duration = Duration::from_secs(20);
 const CALM: Duration = Duration::from_millis(800);
 
 fn calm(cluster: &Cluster, load: &Load) {
-    let before = load.seen().writes;
-    let began = Instant::now();
-    sleep(CALM);
-    while load.seen().writes < before + 100 {
-        assert!(began.elapsed() < PATIENCE, "the load does not get on\n{}", cluster.logs());
-        sleep(Duration::from_millis(20));
-    }
+    harness::pair::calm(load, CALM, &|| cluster.logs());
 }
 
 /// A cluster whose group is up on node a, under load; `None` where the host gives no namespaces.

@@ -22,13 +22,7 @@ const CALM: Duration = Duration::from_millis(1_200);
 
 /// Lets the load run undisturbed; it must get on.
 fn calm(cluster: &Cluster, load: &Load) {
-    let before = load.seen().writes;
-    let began = Instant::now();
-    sleep(CALM);
-    while load.seen().writes < before + 100 {
-        assert!(began.elapsed() < PATIENCE, "the load does not get on\n{}", cluster.logs());
-        sleep(Duration::from_millis(20));
-    }
+    harness::pair::calm(load, CALM, &|| cluster.logs());
 }
 
 /// A cluster whose group is up on node a, and a load that gets on; `None` where the host gives no

@@ -27,13 +27,7 @@ const OUTAGE_MAX: Duration = Duration::from_millis(2_500);
 
 /// Lets the load run undisturbed; it must get on.
 fn calm(pair: &Pair, load: &Load) {
-    let before = load.seen().writes;
-    let began = Instant::now();
-    sleep(CALM);
-    while load.seen().writes < before + 100 {
-        assert!(began.elapsed() < PATIENCE, "the load does not get on\n{}", pair.logs());
-        sleep(Duration::from_millis(20));
-    }
+    harness::pair::calm(load, CALM, &|| pair.logs());
 }
 
 /// Waits until `node` serves alone: when it began to hold writes, and when it went on.

@@ -2,9 +2,8 @@
 //! Always: an engine is the process that the daemon wrote down, and nothing else is signalled.
 
 use crate::bins::Bins;
-use crate::pair::{Answer, Process, ip, signal};
+use crate::pair::{Answer, GONE, Process, end, ends, ip, noted_pid, point};
 use lockstep_ctl::act::events::Entry;
-use lockstep_ctl::act::host;
 use lockstep_ctl::api::control::{Tell, Verb};
 use lockstep_ctl::cli::client::{self, To};
 use lockstep_ctl::status::Report;
@@ -12,14 +11,11 @@ use lockstep_ctl::status::cluster::{ClusterReport, ResourceReport};
 use lockstep_engine::units::NodeId;
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Longest wait for a process to go.
-const GONE: Duration = Duration::from_secs(20);
 /// Lines of each log that a message shows.
 const LOG_LINES: usize = 60;
 /// Lets a program believe in another wall clock; in the folder of the machine's architecture.
@@ -150,13 +146,7 @@ impl Member {
             1 => self.dir().join("run/engine.pid"),
             _ => self.dir().join("run").join(super::volume_name(n)).join("engine.pid"),
         };
-        let pid = |n: usize| {
-            let bytes = fs::read(notes(n)).ok()?;
-            let written: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-            let pid = u32::try_from(written["pid"].as_u64()?).ok()?;
-            (host::process_started(pid) == written["started"].as_u64()).then_some(pid)
-        };
-        (0..self.volumes).filter_map(pid).collect()
+        (0..self.volumes).filter_map(|n| noted_pid(&notes(n))).collect()
     }
 
     /// Process id of what a program of a resource has started here, while it lives.
@@ -192,16 +182,7 @@ impl Member {
 
     /// SIGKILL to the engines only; waits until they are gone. The daemon may start others.
     pub fn kill_engine(&self) {
-        let known = self.engine_pids().into_iter();
-        let born: Vec<_> = known.map(|pid| (pid, host::process_started(pid))).collect();
-        born.iter().for_each(|(pid, _)| signal(*pid, "KILL"));
-        let began = Instant::now();
-        for (pid, born) in born {
-            while born.is_some() && host::process_started(pid) == born {
-                assert!(began.elapsed() < GONE, "engine {pid} does not go");
-                sleep(Duration::from_millis(2));
-            }
-        }
+        end(self.engine_pids());
     }
 
     /// Tells the programs here to fail (`broken` or `stays`), or not any more.
@@ -213,10 +194,9 @@ impl Member {
 
     /// Takes the record's store away from this node, or gives it back.
     pub fn arbiter(&self, there: bool) {
-        let link = self.dir().join("arbiter");
-        fs::remove_file(&link).expect("the symbolic link");
         // A file is no directory: every access fails at once.
-        symlink(self.root.join(if there { "arbiter" } else { "key" }), link).expect("a link");
+        let target = self.root.join(if there { "arbiter" } else { "key" });
+        point(&self.dir().join("arbiter"), &target);
     }
 
     /// Loses what this node sends over a cable, while what it is sent still comes; or no more.
@@ -291,15 +271,7 @@ impl Member {
     }
 
     pub(super) fn log_ends(&self) -> String {
-        let mut text = String::new();
-        for path in [self.dir().join("daemon.log"), self.dir().join("run/engine.log")] {
-            let log = fs::read_to_string(&path).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            text += &format!("--- {}\n", path.display());
-            text += &lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
-            text.push('\n');
-        }
-        text
+        ends(&[self.dir().join("daemon.log"), self.dir().join("run/engine.log")], LOG_LINES)
     }
 }
 

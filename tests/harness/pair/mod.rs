@@ -7,6 +7,7 @@ mod node;
 mod space;
 
 pub use node::{Answer, Node, Process, signal};
+pub(crate) use node::{GONE, end, ends, noted_pid, point};
 
 use crate::bins::{self, Bins};
 use lockstep_ctl::demo::load::Load;
@@ -229,6 +230,17 @@ impl Pair {
             self.wait(server, what, seen);
         };
         judge(load, server, &wait, &|| self.differing(), &|| self.logs());
+    }
+}
+
+/// Lets a load run undisturbed for so long; it must get on. `logs` are for messages.
+pub fn calm(load: &Load, time: Duration, logs: &dyn Fn() -> String) {
+    let before = load.seen().writes;
+    let began = Instant::now();
+    sleep(time);
+    while load.seen().writes < before + 100 {
+        assert!(began.elapsed() < PATIENCE, "the load does not get on\n{}", logs());
+        sleep(Duration::from_millis(20));
     }
 }
 

@@ -24,7 +24,7 @@ const CLUSTER_BYTES: u64 = 16 << 20;
 /// Lines of each log that a message shows.
 const LOG_LINES: usize = 25;
 /// Longest wait for a process to go.
-const GONE: Duration = Duration::from_secs(20);
+pub(crate) const GONE: Duration = Duration::from_secs(20);
 
 /// Identities of a pair.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +106,45 @@ impl Drop for Process {
 pub fn signal(pid: u32, name: &str) {
     let sent = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).output();
     assert!(sent.expect("a shell").status.success(), "no signal {name} to {pid}");
+}
+
+/// Process id that a daemon has written down, while that process lives.
+pub(crate) fn noted_pid(note: &Path) -> Option<u32> {
+    let written: serde_json::Value = serde_json::from_slice(&fs::read(note).ok()?).ok()?;
+    let pid = u32::try_from(written["pid"].as_u64()?).ok()?;
+    (host::process_started(pid) == written["started"].as_u64()).then_some(pid)
+}
+
+/// SIGKILL to these processes; waits until they are gone.
+pub(crate) fn end(pids: impl IntoIterator<Item = u32>) {
+    let born: Vec<_> = pids.into_iter().map(|pid| (pid, host::process_started(pid))).collect();
+    born.iter().for_each(|(pid, _)| signal(*pid, "KILL"));
+    let began = Instant::now();
+    for (pid, born) in born {
+        while born.is_some() && host::process_started(pid) == born {
+            assert!(began.elapsed() < GONE, "engine {pid} does not go");
+            sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// Lets a symbolic link lead somewhere else.
+pub(crate) fn point(link: &Path, target: &Path) {
+    fs::remove_file(link).expect("the symbolic link");
+    symlink(target, link).expect("a symbolic link");
+}
+
+/// The last lines of these logs, for messages.
+pub(crate) fn ends(logs: &[PathBuf], lines_max: usize) -> String {
+    let mut text = String::new();
+    for path in logs {
+        let log = fs::read_to_string(path).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        text += &format!("--- {}\n", path.display());
+        text += &lines[lines.len().saturating_sub(lines_max)..].join("\n");
+        text.push('\n');
+    }
+    text
 }
 
 /// One node.
@@ -324,10 +363,7 @@ impl Node {
 
     /// Process id of the engine that lives.
     pub fn engine_pid(&self) -> Option<u32> {
-        let bytes = fs::read(self.dir().join("run/engine.pid")).ok()?;
-        let written: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-        let pid = u32::try_from(written["pid"].as_u64()?).ok()?;
-        (host::process_started(pid) == written["started"].as_u64()).then_some(pid)
+        noted_pid(&self.dir().join("run/engine.pid"))
     }
 
     /// Process id of the daemon that lives.
@@ -342,14 +378,7 @@ impl Node {
 
     /// SIGKILL to the engine only; waits until it is gone. The daemon may start another one.
     pub fn kill_engine(&mut self) {
-        let Some(pid) = self.engine_pid() else { return };
-        let born = host::process_started(pid);
-        signal(pid, "KILL");
-        let began = Instant::now();
-        while born.is_some() && host::process_started(pid) == born {
-            assert!(began.elapsed() < GONE, "engine {pid} does not go");
-            sleep(Duration::from_millis(2));
-        }
+        end(self.engine_pid());
     }
 
     /// SIGKILL to both.
@@ -368,11 +397,9 @@ impl Node {
 
     /// Takes the record's store away from this node, or gives it back.
     pub fn arbiter(&self, there: bool) {
-        let link = self.dir().join("arbiter");
-        fs::remove_file(&link).expect("the symbolic link");
         // A file is no directory: every access fails at once.
-        let target = if there { self.place.arbiter.clone() } else { self.place.key.clone() };
-        symlink(target, link).expect("a symbolic link");
+        let target = if there { &self.place.arbiter } else { &self.place.key };
+        point(&self.dir().join("arbiter"), target);
     }
 
     pub(super) fn end(&mut self) {
@@ -384,14 +411,6 @@ impl Node {
     }
 
     pub(super) fn log_ends(&self) -> String {
-        let mut text = String::new();
-        for path in [self.daemon_log(), self.engine_log()] {
-            let log = fs::read_to_string(&path).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            text += &format!("--- {}\n", path.display());
-            text += &lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
-            text.push('\n');
-        }
-        text
+        ends(&[self.daemon_log(), self.engine_log()], LOG_LINES)
     }
 }
