@@ -1,5 +1,5 @@
-//! What this host is: its name and boot id, fresh random values, whether a process is still there, what a
-//! file holds.
+//! What this host is: its name and boot id, fresh random values, whether a process is still
+//! there, what a file holds.
 
 use lockstep_engine::units::{BootId, Nonce};
 use sha2::{Digest, Sha256};
