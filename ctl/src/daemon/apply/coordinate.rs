@@ -58,20 +58,18 @@ fn no(code: &'static str) -> impl Fn(String) -> No {
     move |message| No { code, message }
 }
 
-/// Does it, and answers unless this node has to take the file over first.
+/// Does it; the last word is for the daemon to say, once it can be asked for the next thing.
 pub(super) async fn apply(plan: Plan) -> Done {
     match tried(&plan).await {
-        Ok(Some(committed)) => Done::Committed(Box::new(committed)),
-        Ok(None) => Done::Nothing,
+        Ok(done) => done,
         Err(No { code, message }) => {
-            let refusal = Refusal { code: code.to_owned(), message };
-            let _ = plan.tell.try_send(Tell::Refused(refusal));
-            Done::Nothing
+            let last = Tell::Refused(Refusal { code: code.to_owned(), message });
+            Done::Said { tell: plan.tell, last: Box::new(last) }
         }
     }
 }
 
-async fn tried(plan: &Plan) -> Result<Option<Committed>, No> {
+async fn tried(plan: &Plan) -> Result<Done, No> {
     let (node, digest) = (plan.view.node, plan.digest());
     let standing = standing_here(&plan.source, digest).await.map_err(no("config-files"))?;
     let next = standing.record.next(digest);
@@ -93,8 +91,8 @@ async fn tried(plan: &Plan) -> Result<Option<Committed>, No> {
     };
     if plan.dry_run {
         let told = plan.draft.told(&plan.stops, lacks, &other);
-        let _ = plan.tell.try_send(Tell::Config(Box::new(told)));
-        return Ok(None);
+        let last = Box::new(Tell::Config(Box::new(told)));
+        return Ok(Done::Said { tell: plan.tell.clone(), last });
     }
     let wrong: Vec<String> = plan.stops.iter().chain(&lacks).cloned().collect();
     if !wrong.is_empty() {
@@ -116,12 +114,12 @@ async fn tried(plan: &Plan) -> Result<Option<Committed>, No> {
         None => format!("node {} gets it when it returns", node.peer()),
     };
     plan.progress("for this node to take it over");
-    Ok(Some(Committed {
+    Ok(Done::Committed(Box::new(Committed {
         record: next,
         text: plan.draft.text.clone(),
         cluster: plan.draft.cluster.clone(),
         telling: Some(Telling { tell: plan.tell.clone(), other }),
-    }))
+    })))
 }
 
 /// What lies here; a file that was edited in place to what is applied counts as not edited.

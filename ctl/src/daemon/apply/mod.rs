@@ -86,6 +86,8 @@ pub(super) enum Done {
     Looked { trouble: Option<String> },
     /// Nothing has changed here, and nothing was found out.
     Nothing,
+    /// Nothing has changed here, and an operator gets this as the last word.
+    Said { tell: mpsc::Sender<Tell>, last: Box<Tell> },
     /// The same file has another version.
     Adopted(Record),
     /// This node has another file.
@@ -300,6 +302,9 @@ impl Daemon {
         self.applying.phase = Phase::Idle;
         match done {
             Done::Nothing => {}
+            // Not before this: whoever reads it may ask for the next thing at once. Who went away
+            // needs no answer.
+            Done::Said { tell, last } => drop(tell.try_send(*last)),
             Done::Looked { trouble } => {
                 if let Some(trouble) =
                     trouble.clone().filter(|new| Some(new) != self.applying.trouble.as_ref())

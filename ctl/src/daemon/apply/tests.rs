@@ -145,8 +145,8 @@ impl Host {
         (Caller::new(vec![from], who(self.node.peer()), theirs), listener)
     }
 
-    /// An operator brings a text to this node; the last line is what he reads.
-    async fn apply(&self, text: &str, caller: Option<Caller>) -> (Done, Option<Tell>) {
+    /// An operator brings a text to this node; all that he reads meanwhile is progress.
+    async fn apply(&self, text: &str, caller: Option<Caller>) -> Done {
         let (view, source) = self.open();
         let cluster = Cluster::parse(text).unwrap();
         let changes = changes(&source.cluster, &cluster);
@@ -154,17 +154,17 @@ impl Host {
         let (tell, mut told) = mpsc::channel(64);
         let plan = Plan { view, source, draft, stops: Vec::new(), caller, dry_run: false, tell };
         let done = coordinate::apply(plan).await;
-        let mut last = None;
         while let Ok(line) = told.try_recv() {
-            last = Some(line);
+            assert!(matches!(line, Tell::Progress { .. }), "before the daemon is free: {line:?}");
         }
-        (done, last)
+        done
     }
 }
 
-fn why(last: Option<Tell>) -> String {
-    match last {
-        Some(Tell::Refused(refusal)) => refusal.message,
+fn why(done: Done) -> String {
+    let Done::Said { last, .. } = done else { panic!("{done:?}") };
+    match *last {
+        Tell::Refused(refusal) => refusal.message,
         other => panic!("{other:?}"),
     }
 }
@@ -188,7 +188,7 @@ async fn both_nodes_end_with_the_file_whatever_of_the_other_one_is_lost() {
         let (a, b) = (pair.host(NodeId::A), pair.host(NodeId::B));
         let new = pair.text(&monitor("one", "/bin/true"));
         let (caller, listener) = b.answers(mood).await;
-        let (done, _) = a.apply(&new, Some(caller)).await;
+        let done = a.apply(&new, Some(caller)).await;
         assert!(matches!(done, Done::Committed(_)), "{place}: {done:?}");
         drop(listener);
         let files = pair.files();
@@ -229,15 +229,13 @@ async fn what_the_other_node_does_not_say_yes_to_changes_nothing() {
         let old = pair.files();
         let (caller, listener) = b.answers(mood).await;
         let new = pair.text(&monitor("one", "/bin/true"));
-        let (done, last) = a.apply(&new, Some(caller)).await;
-        assert!(matches!(done, Done::Nothing), "{done:?}");
-        println!("{}", why(last));
+        println!("{}", why(a.apply(&new, Some(caller)).await));
         drop(listener);
         assert_eq!(pair.files(), old);
         // What was prepared there is forgotten, and the next one, from the other side, is not.
         let (caller, _listener) = a.answers(|_| Mood::Answers).await;
         let other = pair.text(&monitor("other", "/bin/true"));
-        let (done, _) = b.apply(&other, Some(caller)).await;
+        let done = b.apply(&other, Some(caller)).await;
         assert!(matches!(done, Done::Committed(_)), "{done:?}");
         assert_eq!(pair.files(), [other.clone(), other]);
     }
@@ -251,13 +249,12 @@ async fn a_file_that_does_not_do_there_is_refused_and_one_that_was_missed_waits_
     let new = pair.text(&monitor("care", &program.display().to_string()));
     let old = pair.files();
     let (caller, listener) = b.answers(|_| Mood::Answers).await;
-    let (_, last) = a.apply(&new, Some(caller)).await;
-    let said = why(last);
+    let said = why(a.apply(&new, Some(caller)).await);
     assert!(said.contains("node b: monitors.care.command") && said.contains("nothing was changed"));
     assert_eq!(pair.files(), old);
     drop(listener);
     // While it is away nobody can know; it says what it lacks when it is back.
-    let (done, _) = a.apply(&new, None).await;
+    let done = a.apply(&new, None).await;
     assert!(matches!(done, Done::Committed(_)), "{done:?}");
     let (caller, _listener) = a.answers(|_| Mood::Answers).await;
     let (view, source) = b.open();
@@ -281,8 +278,8 @@ async fn files_that_were_changed_apart_are_refused_from_both_sides() {
     let (a, b) = (pair.host(NodeId::A), pair.host(NodeId::B));
     let (one, other) = (monitor("one", "/bin/true"), monitor("other", "/bin/true"));
     let (one, other) = (pair.text(&one), pair.text(&other));
-    assert!(matches!(a.apply(&one, None).await.0, Done::Committed(_)));
-    assert!(matches!(b.apply(&other, None).await.0, Done::Committed(_)));
+    assert!(matches!(a.apply(&one, None).await, Done::Committed(_)));
+    assert!(matches!(b.apply(&other, None).await, Done::Committed(_)));
     let files = pair.files();
     for (asked, answers) in [(&a, &b), (&b, &a)] {
         let (caller, _listener) = answers.answers(|_| Mood::Answers).await;
@@ -293,8 +290,9 @@ async fn files_that_were_changed_apart_are_refused_from_both_sides() {
             }
             other => panic!("{other:?}"),
         }
-        let (_, last) = asked.apply(&pair.text(&monitor("third", "/bin/true")), Some(caller)).await;
-        assert!(why(last).contains("changed on each node apart"));
+        let third = pair.text(&monitor("third", "/bin/true"));
+        let said = why(asked.apply(&third, Some(caller)).await);
+        assert!(said.contains("changed on each node apart"), "{said}");
     }
     assert_eq!(pair.files(), files);
 }
@@ -310,13 +308,12 @@ async fn a_file_that_was_edited_by_hand_is_not_written_over_by_another_one() {
     let new = pair.text(&monitor("new", "/bin/true"));
     let cluster = Cluster::parse(&new).unwrap();
     let draft = Draft { text: new, cluster, changes: Vec::new(), rests: Vec::new() };
-    let (tell, mut told) = mpsc::channel(8);
+    let (tell, _told) = mpsc::channel(8);
     let plan = Plan { view, source, draft, stops: Vec::new(), caller: None, dry_run: false, tell };
-    assert!(matches!(coordinate::apply(plan).await, Done::Nothing));
-    assert!(why(told.recv().await).contains("was edited since it was applied"));
+    assert!(why(coordinate::apply(plan).await).contains("was edited since it was applied"));
     assert_eq!(fs::read_to_string(&a.file).unwrap(), edited);
     // Applied as it is, it becomes a version.
-    let (done, _) = a.apply(&edited, None).await;
+    let done = a.apply(&edited, None).await;
     let Done::Committed(committed) = done else { panic!("{done:?}") };
     let Committed { record, .. } = *committed;
     assert_eq!(record.version, 1);
