@@ -258,6 +258,12 @@ impl Replica {
             self.set_stage(Stage::Idle);
             return;
         }
+        if self.pieces_on_the_way() {
+            // They belong to members that were being made equal, and no order holds them back
+            // until the target has prepared for more (R26). The next session begins without them.
+            self.say_bye(ByeReason::Replaced);
+            return;
+        }
         match self.kinship(hello) {
             Kinship::Tracked => {
                 // Reports of a life that nobody compares with are void too: this node may have

@@ -288,6 +288,11 @@ impl Replica {
         }
     }
 
+    /// Whether something that a piece has sent in this session is not reported.
+    pub(super) fn pieces_on_the_way(&self) -> bool {
+        self.ops.iter().any(|(_, op)| matches!(&op.kind, Kind::Piece(piece) if piece.acks > 0))
+    }
+
     /// The session is gone: pieces end as soon as the disk and the hasher let go of them.
     pub(super) fn lose_pieces(&mut self) {
         for key in self.ops.keys_where(|op| matches!(op.kind, Kind::Piece(_))) {

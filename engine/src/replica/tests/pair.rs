@@ -302,6 +302,11 @@ impl Pair {
         self.flying.get(&kind).map_or(0, |(_, most)| *most)
     }
 
+    /// Messages of a kind that were sent in this session and have not arrived.
+    pub fn on_the_way(&self, kind: Kind) -> usize {
+        self.flying.get(&kind).map_or(0, |(flying, _)| *flying)
+    }
+
     fn later(&mut self, at: Tick, what: What) {
         self.serial += 1;
         self.queue.insert((at.max(self.now), self.serial), what);
