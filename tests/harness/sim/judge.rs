@@ -270,28 +270,32 @@ impl Judge {
                 continue;
             }
             let disk = disks[index(node)];
-            // A node may lose power after it was filled and before the write lands that makes it a
-            // member; it has no mark then. Whoever takes over is relied upon at once.
-            self.fill(node, disk, takes);
+            if takes {
+                self.relied_upon(node, None);
+            }
             let what = if joins { "became a member" } else { "took over" };
             let rule = format!("P1 ({what} in v{})", record.version.0);
             self.holds(&rule, node, disk, !self.in_memory);
         }
     }
 
-    /// What an earlier power loss took from a node counts as there again: where its disk holds it,
-    /// or everywhere.
-    fn fill(&mut self, node: NodeId, disk: &Disk, everywhere: bool) {
+    /// A node says that its copy is equal and stable: what an earlier power loss took from it counts
+    /// as there again where its disk holds it. Not when the record lands that makes it a member: by
+    /// then it may have lost power once more, and nobody counts on what it has left (seed 725830).
+    pub fn filled(&mut self, node: NodeId, disk: &Disk) {
+        self.relied_upon(node, Some(disk));
+    }
+
+    /// Where the disk holds it, or everywhere: whoever takes over is relied upon at once.
+    fn relied_upon(&mut self, node: NodeId, disk: Option<&Disk>) {
         let instant = self.instant();
         if self.in_memory {
             return;
         }
         for (block, register) in &mut self.registers {
-            let held = disk.current.get(*block);
-            if everywhere {
-                register.rely_on(index(node), None);
-            } else if register.legal(held, instant, false).is_none() {
-                register.rely_on(index(node), Some(held));
+            let held = disk.map(|disk| disk.current.get(*block));
+            if held.is_none_or(|held| register.legal(held, instant, false).is_none()) {
+                register.rely_on(index(node), held);
             }
         }
     }

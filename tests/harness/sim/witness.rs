@@ -65,6 +65,9 @@ impl World {
                 self.witness_answering(node, None, "a ping");
             }
             Message::SyncBegin { .. } => sent.clear(),
+            Message::UpToDateDone { .. } => {
+                self.judge.filled(node, &self.hosts[index(node)].disk);
+            }
             Message::SyncWrite { token, .. } => {
                 sent.insert(*token);
                 let (count, limit) = (sent.len(), self.plan.sync_window);
