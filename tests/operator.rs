@@ -195,7 +195,10 @@ fn who_interrupts_a_verb_is_told_that_the_daemon_goes_on_with_it() {
     pair.nodes[A].kill();
     let lockstep = harness::bins::find().unwrap().lockstep;
     let socket = pair.nodes[B].dir().join("run/daemon.sock");
-    let mut waits = Command::new(lockstep)
+    // Whoever runs this in the background of a shell has it ignore the interrupt, and its children.
+    let mut waits = Command::new("env")
+        .arg("--default-signal=INT")
+        .arg(lockstep)
         .args(["mirror", "takeover", "--socket"])
         .arg(&socket)
         .stdout(Stdio::null())
