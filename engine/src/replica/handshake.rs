@@ -117,6 +117,8 @@ impl Replica {
         if first {
             self.note(Note::PeerConnected);
         }
+        // What it says of its copy counts in decisions, also where nothing follows from it here.
+        self.out.push_back(Action::StatusChanged);
         self.judge();
     }
 
