@@ -332,7 +332,9 @@ impl World {
         let steady = told && awake(host.frozen_until) && awake(self.network_since);
         let quick = host.disk.faults.slow == 0 && !host.hurt;
         let wants = self.plan.auto_takeover && self.would_take(node.peer());
-        started && alone && ready && steady && quick && wants
+        let peer = index(node.peer());
+        let asks = !(self.arbiter.down || self.arbiter.cut[peer] || self.arbiter.late[peer] > 0);
+        started && alone && ready && steady && quick && wants && asks
     }
 
     /// An answer of the arbiter, or the time-out; whichever is first counts.
