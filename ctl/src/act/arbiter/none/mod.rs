@@ -83,6 +83,17 @@ pub struct Place {
     pub times: Times,
 }
 
+/// Two copies that grew apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Split {
+    /// The first version that was written twice, as far as is remembered.
+    pub at: Version,
+    /// The newest record here.
+    pub ours: Option<Record>,
+    /// The newest record of the peer.
+    pub theirs: Option<Record>,
+}
+
 /// The record of one group on one node of a pair without a store.
 pub struct Register {
     inner: Arc<Inner>,
@@ -116,6 +127,21 @@ impl Register {
     pub fn asked(&self, ask: Ask) -> Pending<Answer> {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move { inner.answer(ask).await.unwrap_or_else(Answer::No) })
+    }
+
+    /// What this node holds and what the peer holds, when they have grown apart.
+    ///
+    /// # Errors
+    /// The peer does not answer, or the copy here can't be read.
+    pub async fn split(&self) -> Result<Option<Split>, Trouble> {
+        let ours = self.inner.own().await?;
+        let theirs = match self.inner.peer.ask(Ask::Copy).await {
+            Ok(Answer::Holds(theirs)) => theirs,
+            Ok(Answer::No(why)) => return Err(why),
+            Err(_) => return Err(Trouble::PeerNeeded),
+        };
+        let Met::Split { at } = ours.meet(&theirs) else { return Ok(None) };
+        Ok(Some(Split { at, ours: ours.record, theirs: theirs.record }))
     }
 
     /// Gives up the copy of this node for that of the peer, after both were written apart: the only
@@ -269,7 +295,8 @@ impl Inner {
             }
             Ok(Answer::No(why)) => Err(why),
             Err(Lost::Certainly) => {
-                self.may_alone(&own)?;
+                self.may_alone(&own).await?;
+                self.above_floor(&own)?;
                 Ok(own)
             }
             // It took the question up, so it is there.
@@ -288,29 +315,32 @@ impl Inner {
         }
     }
 
-    fn may_alone(&self, own: &RecordCopy) -> Result<(), Trouble> {
-        let around = *lock(&self.around);
+    /// Whether this node may decide alone; a moment that is near is waited for.
+    async fn may_alone(&self, own: &RecordCopy) -> Result<(), Trouble> {
         let (node, times) = (self.place.node, &self.place.times);
-        match alone::may(node, own.record.as_ref(), around, times, clock::now()) {
-            Alone::May => Ok(()),
-            Alone::TooEarly(_) => Err(Trouble::PeerNeeded),
-            Alone::Isolated => Err(Trouble::Isolated),
-            Alone::Rebooted => Err(Trouble::Rebooted),
+        let latest = clock::now().after(Span(times.arbiter_attempt.0 / 3));
+        loop {
+            let around = *lock(&self.around);
+            match alone::may(node, own.record.as_ref(), around, times, clock::now()) {
+                Alone::May => return Ok(()),
+                Alone::TooEarly(at) if at <= latest => tokio::time::sleep(clock::until(at)).await,
+                Alone::TooEarly(_) => return Err(Trouble::PeerNeeded),
+                Alone::Isolated => return Err(Trouble::Isolated),
+                Alone::Rebooted => return Err(Trouble::Rebooted),
+            }
         }
     }
 
     async fn read(self: Arc<Self>) -> Result<ReadResult, Trouble> {
         let copy = self.settled().await?;
-        self.above_floor(&copy)?;
         Ok(copy.record.map_or(ReadResult::Absent, ReadResult::Found))
     }
 
-    /// A copy below what the engines have persisted was rolled back.
+    /// Alone, a copy below what the engines have persisted was rolled back. What both nodes hold is
+    /// told as it is: whoever asked judges it, as with every store.
     fn above_floor(&self, copy: &RecordCopy) -> Result<(), Trouble> {
-        let pair = self.watch.with(|shared| shared.pair);
-        let Some(floor) = pair.floor else {
-            return if pair.peer_heard { Ok(()) } else { Err(Trouble::FloorUnknown) };
-        };
+        let floor = self.watch.with(|shared| shared.pair).floor;
+        let Some(floor) = floor else { return Err(Trouble::FloorUnknown) };
         if copy.version() < floor {
             let found = copy.record.as_ref().map(|record| record.version);
             return Err(Trouble::RolledBack { found, persisted: floor });
@@ -368,8 +398,11 @@ impl Inner {
         expected: Option<Version>,
         next: Record,
     ) -> Result<SwapResult, Trouble> {
-        self.may_alone(&own)?;
-        self.above_floor(&own)?;
+        // Whoever forces has said that the peer is dead, and what it costs if it is not.
+        if !next.forced {
+            self.may_alone(&own).await?;
+            self.above_floor(&own)?;
+        }
         if !alone::is_own(self.place.node, &next) {
             return Err(Trouble::PeerNeeded);
         }

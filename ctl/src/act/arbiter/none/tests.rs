@@ -217,8 +217,13 @@ async fn a_copy_that_was_rolled_back_or_damaged_is_not_believed() {
     assert_eq!(a.swap(None, record(1, NodeId::A, 1)).await, SwapResult::Won);
     let floor = PairView { peer_heard: true, floor: Some(Version(4)), ..PairView::default() };
     a.tell(floor);
+    // What both hold is told: the decider knows that it is too old. Alone it is refused.
+    assert!(matches!(a.read().await, ReadResult::Found(_)));
+    pair.wire(CUT);
+    pair.silent(0, true);
     assert_eq!(a.read().await, ReadResult::Failed);
     assert!(matches!(trouble(a), Some(Trouble::RolledBack { .. })));
+    pair.wire(WHOLE);
     fs::write(&b.inner.file, "{}").unwrap();
     let dir = b.inner.file.parent().unwrap().to_path_buf();
     let again = Register::new(place(NodeId::B, dir), Arc::clone(&b.inner.peer));
