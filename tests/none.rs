@@ -31,8 +31,17 @@ fn told(answer: &Answer, code: i32, words: &[&str]) {
 }
 
 fn up() -> Option<Cluster> {
-    let setup = Setup { storeless: true, ..Setup::default() };
+    up_with(1)
+}
+
+fn up_with(volumes: usize) -> Option<Cluster> {
+    let setup = Setup { storeless: true, volumes, ..Setup::default() };
     may_make_spaces().then(|| Cluster::up(&setup))
+}
+
+/// A verb of the mirror of the first volume.
+fn mirror(cluster: &Cluster, node: usize, args: &[&str]) -> Answer {
+    cluster.nodes[node].lockstep(&[&["mirror"], args, &["--volume", "vol"]].concat())
 }
 
 fn calm(cluster: &Cluster, load: &Load) {
@@ -123,16 +132,33 @@ fn a_cut_off_owner_stops_before_the_other_node_takes_over() {
     cluster.judge(load, B);
 }
 
+#[test]
+fn a_node_that_boots_alone_waits_for_the_other_one_or_for_an_operator() {
+    let Some(mut cluster) = up() else { return };
+    write(&cluster, A, 1, 0x11);
+    cluster.nodes.iter_mut().for_each(|node| node.kill());
+    cluster.reboot();
+    cluster.nodes[B].start();
+    cluster.wait(B, "node b to say why", |report| trouble(report) == Some(&Trouble::Rebooted));
+    sleep(UNDECIDED);
+    let report = cluster.nodes[B].report().unwrap();
+    assert!(!is_up(&report), "{report:?}\n{}", cluster.logs());
+    cluster.nodes[B].must(&["mirror", "force-promote", "--yes-i-lose", "vol"]);
+    cluster.nodes[B].must(&["group", "start", GROUP]);
+    cluster.wait(B, "the group on node b", is_up);
+    write(&cluster, B, 1, 0x22);
+    cluster.nodes[A].start();
+    cluster.settle(B);
+    cluster.same_disks(B);
+    assert_eq!(read(&cluster, B, 1), 0x22);
+}
+
 /// Both go on alone, meet, and the node `loser` is given up.
-fn part_and_give_up(loser: usize) {
-    let Some(cluster) = up() else { return };
+fn part_and_give_up(loser: usize, volumes: usize) {
+    let Some(cluster) = up_with(volumes) else { return };
     let (winner, names) = (1 - loser, ["a", "b"]);
     write(&cluster, A, 1, 0x11);
-    told(
-        &cluster.nodes[loser].lockstep(&["mirror", "discard-local", "--dry-run"]),
-        8,
-        &["have not gone on apart"],
-    );
+    told(&mirror(&cluster, loser, &["discard-local", "--dry-run"]), 8, &["have not gone on apart"]);
     join(&cluster, false);
     cluster.wait(B, "the group on node b", is_up);
     cluster.wait(A, "node a to go on alone", is_up);
@@ -152,21 +178,21 @@ fn part_and_give_up(loser: usize) {
     for (node, byte) in [(A, 0xaa), (B, 0xbb)] {
         let shown = cluster.nodes[node].lockstep(&["status"]);
         told(&shown, 5, &["split brain", "discard-local"]);
-        let shown = cluster.nodes[node].lockstep(&["mirror", "status"]);
+        let shown = mirror(&cluster, node, &["status"]);
         told(&shown, 5, &["SPLIT BRAIN", "Histories that parted", "no arbiter"]);
         assert_eq!(read(&cluster, node, 1), 0x11);
         assert_eq!(read(&cluster, node, 2), byte);
         assert!(is_up(&cluster.nodes[node].report().unwrap()), "{}", cluster.logs());
     }
-    let asked = cluster.nodes[loser].lockstep(&["mirror", "discard-local", "--dry-run"]);
+    let asked = mirror(&cluster, loser, &["discard-local", "--dry-run"]);
     let (here, there) = (names[loser], names[winner]);
     let fill = format!("take the record of node {there}, and be filled whole from it");
     told(&asked, 0, &["lost: every write acknowledged", &format!("on node {here}"), &fill]);
-    told(&cluster.nodes[loser].lockstep(&["mirror", "discard-local"]), 2, &["--yes-i-lose vol"]);
-    let typed = &["mirror", "discard-local", "--yes-i-lose", "wol"];
-    told(&cluster.nodes[loser].lockstep(typed), 2, &["is not its name"]);
+    told(&mirror(&cluster, loser, &["discard-local"]), 2, &["--yes-i-lose vol"]);
+    let typed = &["discard-local", "--yes-i-lose", "wol"];
+    told(&mirror(&cluster, loser, typed), 2, &["is not its name"]);
     assert!(is_split(&cluster.nodes[loser].report().unwrap()), "nothing was done so far");
-    cluster.nodes[loser].must(&["mirror", "discard-local", "--yes-i-lose", "vol"]);
+    told(&mirror(&cluster, loser, &["discard-local", "--yes-i-lose", "vol"]), 0, &["given up"]);
     cluster.settle(winner);
     for node in [A, B] {
         let id = if winner == A { NodeId::A } else { NodeId::B };
@@ -188,10 +214,10 @@ fn part_and_give_up(loser: usize) {
 
 #[test]
 fn two_that_went_on_alone_are_told_and_the_old_owner_is_given_up() {
-    part_and_give_up(A);
+    part_and_give_up(A, 1);
 }
 
 #[test]
 fn two_that_went_on_alone_are_told_and_the_new_owner_is_given_up() {
-    part_and_give_up(B);
+    part_and_give_up(B, 2);
 }

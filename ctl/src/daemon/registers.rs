@@ -5,7 +5,7 @@
 
 use super::Daemon;
 use crate::act::arbiter::Pending;
-use crate::act::arbiter::none::alone::Around;
+use crate::act::arbiter::none::alone::{Around, is_unrivalled};
 use crate::act::arbiter::none::{Answer, Ask, Lost, Peer, Place, Register};
 use crate::act::peer::{Asked, CallError, Caller, Refusal};
 use crate::config::cluster::{ArbiterSpec, Group, NodeView};
@@ -143,7 +143,7 @@ impl Daemon {
     /// What keeps this node from going on without the other one, although the copies would do.
     pub(super) fn against_going_on(&self, group: GroupIndex, now: Tick) -> Option<Sentence> {
         let record = self.node.decider(group)?.view().record;
-        let alone = record.is_some_and(|record| record.is_alone(self.view.node));
+        let alone = record.is_some_and(|record| is_unrivalled(self.view.node, &record));
         if self.records_split(group) {
             Some(Sentence::Split)
         } else if !alone && self.is_cut_off(now) {

@@ -27,6 +27,7 @@ use lockstep_engine::limits::Times;
 use lockstep_engine::units::{ClusterId, GroupId, NodeId, Span, Version};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, io};
@@ -104,9 +105,10 @@ struct Inner {
     file: PathBuf,
     peer: Arc<dyn Peer>,
     watch: Watch,
-    /// The copy once it was read, and what the node sees around it.
-    own: Mutex<Option<RecordCopy>>,
+    /// What the node sees around it.
     around: Mutex<Around>,
+    /// The copy here was given up: whoever holds this handle knows another history.
+    retired: AtomicBool,
 }
 
 impl Register {
@@ -114,8 +116,8 @@ impl Register {
     pub fn new(place: Place, peer: Arc<dyn Peer>) -> Register {
         let file = place.state_dir.join(format!("record-{}.json", place.group));
         let watch = Watch::new("no arbiter: both nodes may become active".to_owned());
-        let (own, around) = (Mutex::new(None), Mutex::new(Around::default()));
-        Register { inner: Arc::new(Inner { place, file, peer, watch, own, around }) }
+        let (around, retired) = (Mutex::new(Around::default()), AtomicBool::new(false));
+        Register { inner: Arc::new(Inner { place, file, peer, watch, around, retired }) }
     }
 
     /// What the node sees around it; told whenever it may have changed.
@@ -145,7 +147,8 @@ impl Register {
     }
 
     /// Gives up the copy of this node for that of the peer, after both were written apart: the only
-    /// way out of a split. The volumes here are filled anew.
+    /// way out of a split. The volumes here are filled anew. Its own writes end with it: the next
+    /// handle makes them.
     ///
     /// # Errors
     /// The peer does not answer, or the copy can't be stored.
@@ -157,6 +160,8 @@ impl Register {
         };
         let record = theirs.record.clone().ok_or(Trouble::PeerNeeded)?;
         self.inner.check(&record)?;
+        // From here on this handle writes nothing of its own.
+        self.inner.retired.store(true, Ordering::SeqCst);
         self.inner.store(theirs).await?;
         Ok(record)
     }
@@ -168,8 +173,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Inner {
-    /// Does something with the copy here, on a thread, one at a time; what it makes of it is
-    /// durable before it counts.
+    /// Does something with the copy here, on a thread, one at a time of all handles in this process;
+    /// what it makes of it is durable before it counts. It is read anew each time: what an earlier
+    /// handle has left under way may have changed it.
     async fn with_copy<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&RecordCopy) -> Result<(Option<RecordCopy>, T), Trouble> + Send + 'static,
@@ -177,22 +183,13 @@ impl Inner {
         let deadline = clock::now().after(self.place.times.arbiter_attempt);
         let (inner, key) = (Arc::clone(self), format!("record {}", self.file.display()));
         let done = work::run_alone("arbiter", &key, deadline, move || {
-            let own = lock(&inner.own).clone();
-            let own = match own {
-                Some(own) => own,
-                None => inner.load()?,
-            };
+            let own = inner.load()?;
             let (fresh, value) = work(&own)?;
-            let own = match fresh {
-                Some(fresh) => {
-                    let bytes = serde_json::to_vec(&fresh).map_err(|_| inner.damaged(&fresh))?;
-                    let stored = file::replace_synced(&inner.file, &bytes);
-                    stored.map_err(|cause| inner.io("store", &cause))?;
-                    fresh
-                }
-                None => own,
-            };
-            *lock(&inner.own) = Some(own);
+            if let Some(fresh) = fresh {
+                let bytes = serde_json::to_vec(&fresh).map_err(|_| inner.damaged(&fresh))?;
+                let stored = file::replace_synced(&inner.file, &bytes);
+                stored.map_err(|cause| inner.io("store", &cause))?;
+            }
             Ok(value)
         });
         done.await.unwrap_or_else(|_| {
@@ -251,6 +248,18 @@ impl Inner {
             Met::Same | Met::Newer => Ok((None, own.clone())),
         })
         .await
+    }
+
+    /// Writes of this node on top of the copy here.
+    async fn write_own(
+        self: &Arc<Self>,
+        expected: Option<Version>,
+        next: Record,
+    ) -> Result<RecordCopy, Trouble> {
+        if self.retired.load(Ordering::SeqCst) {
+            return Err(Trouble::PeerNeeded);
+        }
+        self.write(expected, next).await
     }
 
     /// Writes on top of the copy here; gives what is held then, whether it was written or not.
@@ -358,6 +367,9 @@ impl Inner {
         if self.place.node == NodeId::A {
             return self.swap_here(expected, next).await;
         }
+        if self.retired.load(Ordering::SeqCst) {
+            return Err(Trouble::PeerNeeded);
+        }
         let ask = Ask::Swap { mine: own.clone(), expected, next: next.clone() };
         match self.peer.ask(ask).await {
             Ok(Answer::Holds(theirs)) => {
@@ -380,7 +392,7 @@ impl Inner {
         match self.peer.ask(Ask::Copy).await {
             Ok(Answer::Holds(theirs)) => {
                 self.take(theirs).await?;
-                let held = self.write(expected, next.clone()).await?;
+                let held = self.write_own(expected, next.clone()).await?;
                 Ok(outcome(&self.give(held).await?, &next))
             }
             Ok(Answer::No(why)) => Err(why),
@@ -406,7 +418,7 @@ impl Inner {
         if !alone::is_own(self.place.node, &next) {
             return Err(Trouble::PeerNeeded);
         }
-        let held = self.write(expected, next.clone()).await?;
+        let held = self.write_own(expected, next.clone()).await?;
         Ok(outcome(&held, &next))
     }
 
