@@ -64,8 +64,8 @@ macro_rules! conforms {
     };
 }
 
-/// What a pair that is its own store must do as well. What it does alone, and what becomes of a lost
-/// answer, is tested beside it: it has no outside to be damaged or taken away.
+/// What a pair that is its own store must do as well. What it does alone, and what becomes of a
+/// lost answer, is tested beside it: it has no outside to be damaged or taken away.
 macro_rules! agrees {
     ($kind:ident, $new:expr) => {
         mod $kind {

@@ -128,7 +128,8 @@ impl Daemon {
                     }
                     Err(cause) => {
                         let why = format!(
-                            "group {name}: {cause}; the copy here may be given up in part: ask again"
+                            "group {name}: {cause}; the copy here may be given up in part: ask \
+                             again"
                         );
                         refuse(&asker.to, "engine-away", why);
                     }

@@ -225,8 +225,8 @@ fn next(facts: &Facts<'_>, record: Option<&VolumeRecord>) -> String {
     let (node, peer) = (facts.node, facts.node.peer());
     if facts.parted.is_some() {
         return format!(
-            "decide which copy to keep, and run `lockstep mirror discard-local` where the other one \
-             is: {PARTED_SECTION}; nothing is merged by itself"
+            "decide which copy to keep, and run `lockstep mirror discard-local` where the other \
+             one is: {PARTED_SECTION}; nothing is merged by itself"
         );
     }
     let Some(engine) = facts.engine else {

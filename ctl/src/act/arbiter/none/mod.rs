@@ -173,9 +173,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Inner {
-    /// Does something with the copy here, on a thread, one at a time of all handles in this process;
-    /// what it makes of it is durable before it counts. It is read anew each time: what an earlier
-    /// handle has left under way may have changed it.
+    /// Does something with the copy here, on a thread, one at a time of all handles in this
+    /// process; what it makes of it is durable before it counts. It is read anew each time: what
+    /// an earlier handle has left under way may have changed it.
     async fn with_copy<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&RecordCopy) -> Result<(Option<RecordCopy>, T), Trouble> + Send + 'static,
