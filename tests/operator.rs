@@ -77,10 +77,12 @@ fn both_nodes_call_a_split_brain_by_its_name_and_go_on_doing_so() {
     }
     let shown = [A, B].map(|node| pair.nodes[node].mirror(&["status"]).text);
     println!("{}\n{}", shown[0], shown[1]);
-    // What the runbook says ends it, and the colour with it.
-    pair.nodes[A].kill();
-    assert_eq!(pair.nodes[A].engine(&["format", "--force"]).code, 0);
-    pair.nodes[A].start();
+    // What the runbook says ends it, and the colour with it. The record names node b alone.
+    let kept = pair.nodes[B].mirror(&["discard-local", "--yes-i-lose", "vol"]);
+    told(&kept, 8, &["names this copy as the one that counts", "node a"]);
+    let asked = pair.nodes[A].mirror(&["discard-local", "--dry-run"]);
+    told(&asked, 0, &["give up the copy of volume vol on node a"]);
+    told(&pair.nodes[A].mirror(&["discard-local", "--yes-i-lose", "vol"]), 0, &["given up"]);
     for node in [A, B] {
         answer(&pair, node, &["status"], |answer| answer.code == 0);
     }

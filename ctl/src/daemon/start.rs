@@ -2,11 +2,13 @@
 
 use super::apply::Applying;
 use super::apply::reload::{Former, Talk};
+use super::discard::Discarding;
 use super::effects::Effects;
 use super::engines;
 use super::heartbeats::Late;
 use super::keepers::{self, Keepers};
 use super::lease::{self, LeaseKeeper};
+use super::registers::{Outside, Own};
 use super::{Daemon, ENDS_MAX, Ears, End, Store};
 use crate::act::arbiter::Arbiter;
 use crate::act::arbiter::directory::{Directory, Place};
@@ -55,8 +57,6 @@ pub enum DaemonError {
     Diary { path: PathBuf, cause: io::Error },
     /// The configured etcd can't be used.
     Etcd { error: PlaceError },
-    /// A store is configured that this release does not have.
-    NoStore { kind: &'static str },
 }
 
 impl fmt::Display for DaemonError {
@@ -75,10 +75,6 @@ impl fmt::Display for DaemonError {
                 write!(f, "{}: events: {cause}; raise the limit of processes", path.display())
             }
             DaemonError::Etcd { error } => write!(f, "arbiter: {error}"),
-            DaemonError::NoStore { kind } => write!(
-                f,
-                "arbiter: this release has no `{kind}`; use `directory` on a shared file system"
-            ),
         }
     }
 }
@@ -145,6 +141,9 @@ pub(super) fn start(
         }
         None => talk(&view, &key, Life { boot, life }, groups, &channels.asked),
     };
+    for own in stores.iter().filter_map(|store| store.own.as_ref()) {
+        own.speaks_over(&caller);
+    }
     let mode = if view.harmless { Mode::Harmless } else { Mode::Real };
     let hand = Hand::new(mode, view.state_dir.join("final-actions"));
     tracing::info!(node = %view.node, cluster = view.cluster.name, %boot, "daemon started");
@@ -161,6 +160,8 @@ pub(super) fn start(
         listener,
         caller,
         announced: PeerState::default(),
+        discarding: Discarding::No,
+        outside: Outside { listens: now, probed: None },
         digest: applying.digest(),
         applying,
         boot,
@@ -227,17 +228,6 @@ fn talk(
     }
 }
 
-/// Whether this release can run a view at all, as far as the view alone can tell.
-///
-/// # Errors
-/// It can't.
-pub(super) fn fits(view: &NodeView) -> Result<(), DaemonError> {
-    if let ArbiterSpec::None { .. } = &view.arbiter {
-        return Err(DaemonError::NoStore { kind: "none" });
-    }
-    Ok(())
-}
-
 fn fresh() -> Result<Nonce, DaemonError> {
     host::nonce().map_err(DaemonError::Host)
 }
@@ -276,6 +266,7 @@ fn open_node(view: &NodeView, boot: BootId, now: Tick) -> Result<Node, DaemonErr
 }
 
 fn open_store(view: &NodeView, group: &Group, now: Tick) -> Result<Store, DaemonError> {
+    let mut own = None;
     let arbiter: Arc<dyn Arbiter> = match &view.arbiter {
         ArbiterSpec::Directory(root) => {
             let place = Place {
@@ -289,9 +280,14 @@ fn open_store(view: &NodeView, group: &Group, now: Tick) -> Result<Store, Daemon
             Arc::new(Directory::new(place, fresh()?))
         }
         ArbiterSpec::Etcd(spec) => Arc::new(open_etcd(view, group, spec)?),
-        ArbiterSpec::None { .. } => return Err(DaemonError::NoStore { kind: "none" }),
+        ArbiterSpec::None { .. } => {
+            let made = Own::new(view, group);
+            let register = Arc::clone(&made.register);
+            own = Some(made);
+            register
+        }
     };
-    Ok(Store { arbiter, next_probe: now, troubled: false })
+    Ok(Store { arbiter, own, next_probe: now, troubled: false, split: false })
 }
 
 fn open_etcd(view: &NodeView, group: &Group, spec: &EtcdSpec) -> Result<Etcd, DaemonError> {

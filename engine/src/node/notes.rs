@@ -30,6 +30,9 @@ pub fn log(note: Note) {
             "session refused: split brain, both copies went on alone; decide which one to keep: \
              RUNBOOK.md, \"Histories that parted\""
         ),
+        Note::Discarded => {
+            tracing::warn!("this copy was given up by an operator; it is filled from the peer's")
+        }
         Note::DiskSwapped => tracing::error!(
             "the data partition is not the one that the cluster partition describes; it counts \
              as Inconsistent"

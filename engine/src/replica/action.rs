@@ -145,6 +145,8 @@ pub enum Note {
     SplitBrain,
     /// The data partition is not the one that the metadata describes (R21).
     DiskSwapped,
+    /// An operator gave this copy up; it waits to be filled.
+    Discarded,
     /// A frame of an older epoch was refused.
     OldEpochRefused,
 }

@@ -286,6 +286,8 @@ pub(super) enum Then {
     DemoteStored,
     /// Orderly stop is stored.
     StopStored,
+    /// An operator gave this copy up.
+    Discarded { cmd: CmdId },
     /// The copy was found to be another's or older (R21) in a session.
     DistrustStored,
     /// As above, for a device that is bound anew: both tail slots follow, above this life.
