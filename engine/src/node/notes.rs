@@ -26,6 +26,11 @@ pub fn log(note: Note) {
         Note::VerifyMismatch { at } => {
             tracing::error!(offset = at.offset, bytes = at.len, "verify: both copies differ");
         }
+        Note::VerifyUnreadable { at } => tracing::error!(
+            offset = at.offset,
+            bytes = at.len,
+            "verify: the peer can't read what was to be compared; it is written there anew"
+        ),
         Note::SplitBrain => tracing::error!(
             "session refused: split brain, both copies went on alone; decide which one to keep: \
              RUNBOOK.md, \"Histories that parted\""

@@ -141,6 +141,8 @@ pub enum Note {
     VerifyDone { blocks: u64, mismatches: u64 },
     /// A block differed.
     VerifyMismatch { at: Extent },
+    /// The peer could not read a piece that was to be compared.
+    VerifyUnreadable { at: Extent },
     /// Two histories: the session was refused.
     SplitBrain,
     /// The data partition is not the one that the metadata describes (R21).
