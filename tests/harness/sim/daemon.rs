@@ -297,6 +297,7 @@ impl World {
         for node in [NodeId::A, NodeId::B] {
             if seen.members.contains(node) && !members.contains(node) {
                 let filled = self.judge.is_filled(&self.hosts[index(node)].disk);
+                let filled = filled && self.is_proven(node, &seen);
                 self.host(node).content_lost &= !filled;
             }
         }
@@ -340,7 +341,12 @@ impl World {
     /// An answer of the arbiter, or the time-out; whichever is first counts.
     pub fn arbiter_reply(&mut self, node: NodeId, run: u64, step: StepId, reply: Reply) {
         let daemon = self.host(node).daemon.as_mut().filter(|daemon| daemon.run == run);
+        let engine = daemon.as_ref().is_some_and(|daemon| daemon.engine.is_some());
         if daemon.is_some_and(|daemon| daemon.asking.remove(&step)) {
+            // Without its engine it does not know that the record is an older one.
+            if engine && self.arbiter.is_rolled_back() && matches!(reply, Reply::Read(_)) {
+                self.witness.told_older[index(node)] = Some(run);
+            }
             let event = match reply {
                 Reply::Read(result) => Event::ArbiterRead { id: step, result },
                 Reply::Swap(result) => Event::ArbiterSwapped { id: step, result },

@@ -11,6 +11,7 @@ use super::judge::index;
 use super::partition;
 use super::world::World;
 use lockstep_ctl::decide::record::Record;
+use lockstep_engine::format::superblock::Superblock;
 use lockstep_engine::replica::settings::AckMode;
 use lockstep_engine::units::{
     DiskState, Generation, Members, NodeId, OpenAttempt, Session, Span, Tick, Version, VolumeRecord,
@@ -38,6 +39,8 @@ pub struct Witness {
     pieces: [(Session, BTreeSet<u64>); 2],
     /// When the arbiter was last set back.
     pub rolled_back: Tick,
+    /// Daemons (a, b) to which it has told an older record since.
+    pub told_older: [Option<u64>; 2],
 }
 
 impl Witness {
@@ -212,15 +215,19 @@ impl World {
             // A device may fail while the write travels; the owner holds all answers until then.
             let joins = joins && !host.broken;
             let Some(found) = partition::stored(&host.disk).filter(|_| joins) else { continue };
-            let whole = found.disk == DiskState::UpToDate && !found.needs_full;
-            let proven = whole && found.generation == record.generation;
-            if !host.content_lost && !proven {
+            if !host.content_lost && !is_proven(&found, record) {
                 self.judge.violate(format!(
                     "R27: node {node} became a member in v{} while its superblock says {:?}",
                     record.version.0, found.disk
                 ));
             }
         }
+    }
+
+    /// Whether a copy says of itself that it is a member's under this record.
+    pub fn is_proven(&self, node: NodeId, record: &VolumeRecord) -> bool {
+        let found = partition::stored(&self.hosts[index(node)].disk);
+        found.is_some_and(|found| is_proven(&found, record))
     }
 
     /// An engine's superblock is durable in both slots.
@@ -288,12 +295,20 @@ impl World {
                 "R4: node {node} serves while its own write that gives the group away may land"
             ));
         }
+        // Alone under its record it may go on without the arbiter (R10): it has to have been told.
+        let daemon = self.hosts[index(node)].daemon.as_ref().map(|daemon| daemon.run);
+        let told = daemon.is_some() && self.witness.told_older[index(node)] == daemon;
         let since = self.witness.rolled_back.after(CONFIRMED);
         let forced = self.arbiter.newest().is_some_and(|record| record.forced);
-        if self.arbiter.is_rolled_back() && since <= self.now() && !forced {
+        if self.arbiter.is_rolled_back() && told && since <= self.now() && !forced {
             self.judge.violate(format!(
                 "§3.1: node {node} begins to serve while the arbiter holds an older record"
             ));
         }
     }
+}
+
+fn is_proven(found: &Superblock, record: &VolumeRecord) -> bool {
+    let whole = found.disk == DiskState::UpToDate && !found.needs_full;
+    whole && found.generation == record.generation
 }
