@@ -513,7 +513,7 @@ impl World {
         let done = [NodeId::A, NodeId::B].iter().all(knows) && self.arbiter.roll_back();
         if done {
             self.witness.rolled_back = self.now();
-            self.witness.told_older = [None; 2];
+            self.witness.told_older = Default::default();
         }
         done
     }

@@ -343,9 +343,8 @@ impl World {
         let daemon = self.host(node).daemon.as_mut().filter(|daemon| daemon.run == run);
         let engine = daemon.as_ref().is_some_and(|daemon| daemon.engine.is_some());
         if daemon.is_some_and(|daemon| daemon.asking.remove(&step)) {
-            // Without its engine it does not know that the record is an older one.
             if engine && self.arbiter.is_rolled_back() && matches!(reply, Reply::Read(_)) {
-                self.witness.told_older[index(node)] = Some(run);
+                self.witness.told_older(node, run);
             }
             let event = match reply {
                 Reply::Read(result) => Event::ArbiterRead { id: step, result },
