@@ -169,6 +169,8 @@ class Host:
 
     def run(self, argv, out=None, err=None, env=None, seconds=600):
         """Runs a command inside and returns its exit status; a signal is 128 and its number."""
+        if self.process.pid() is None:
+            raise Failed(f"host {self.name} is not up")
         try:
             connection = self.network.connect(CARE[self.name], PORT, min(seconds, 5))
         except OSError as error:

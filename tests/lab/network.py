@@ -60,7 +60,7 @@ class Network:
 
     def heal(self):
         """Mends it."""
-        self.ip("link", "set", "cable-b", "master", "link")
+        self.ip("link", "set", "cable-b", "master", "cable")
 
     def inside(self, *command):
         """The command as it runs in the namespace, under its own process id."""
