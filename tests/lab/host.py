@@ -119,7 +119,7 @@ class Host:
         }
         number = "ab".index(self.name) + 1
         cards = [
-            f"vec{i}:transport=tap,ifname={bridge}-{self.name},depth=128,"
+            f"vec{i}:transport=tap,ifname={bridge}-{self.name},depth=128,gro=1,"
             f"mac=02:4c:53:00:0{i}:0{number}"
             for i, bridge in enumerate(("cable", "care"))
         ]

@@ -1,0 +1,155 @@
+"""One round: mount, write, lose the host, go on on the other one, check everything, come back.
+
+Each step prints the seconds that it took."""
+
+import threading
+import time
+from contextlib import contextmanager
+
+from .cluster import DEVICE, GROUP, MOUNT, Cluster
+from .host import TOP
+from .words import Failed, wait_for
+
+# Files that the writer must have flushed before its host is lost.
+FILES_MIN = 60
+FILES = f"{MOUNT}/files"
+TREE = f"{MOUNT}/tree"
+
+
+@contextmanager
+def step(what):
+    """Prints what is done, and then how long it took."""
+    begun = time.monotonic()
+    print(f"{what:58}", end="", flush=True)
+    try:
+        yield
+    except BaseException:
+        print(f"{time.monotonic() - begun:8.1f} s  FAILED", flush=True)
+        raise
+    print(f"{time.monotonic() - begun:8.1f} s", flush=True)
+
+
+class Ledger:
+    """What a writer on a host has said to be on disk."""
+
+    def __init__(self, host, seed):
+        self.files = {}
+        self.text = b""
+        command = ["python3", TOP / "tests/lab/writer.py", FILES, str(seed)]
+        self.end = None
+        self.thread = threading.Thread(target=self.follow, args=(host, command), daemon=True)
+        self.thread.start()
+
+    def follow(self, host, command):
+        """Until the host is gone."""
+        try:
+            status = host.run(command, self.read, None, seconds=3600)
+            self.end = f"the writer ended with status {status}"
+        except Failed as failed:
+            self.end = str(failed)
+
+    def read(self, content):
+        """Whole lines of what the writer says."""
+        *lines, self.text = (self.text + content).split(b"\n")
+        for line in lines:
+            name, digest = line.decode().split()
+            if name == "-":
+                # About to be removed: it may be there or not.
+                self.files.pop(digest, None)
+            else:
+                self.files[name] = digest
+
+    def wait_for(self, count):
+        """Waits until so many files were flushed."""
+
+        def enough():
+            if self.end is not None:
+                raise Failed(self.end)
+            return len(self.files) >= count
+
+        wait_for(f"{count} flushed files", enough, 120)
+
+
+def check_files(host, files):
+    """Every file that was flushed is there, as it was."""
+    listing = "".join(f"{digest}  {FILES}/{name}\n" for name, digest in sorted(files.items()))
+    (host.folder / "own" / "flushed").write_text(listing)
+    host.tell("sha256sum", "--quiet", "--strict", "-c", "/mnt/lab/flushed", seconds=300)
+
+
+def check_tree(host):
+    """The tree is what it was when its checksums were made."""
+    host.sh(f"cd {TREE} && sha256sum --quiet --strict -c /mnt/lab/tree.sums", seconds=300)
+
+
+def make_tree(lab, host):
+    """Copies a tree of the host's own onto the volume, and keeps its checksums apart from it."""
+    host.sh(
+        f"mkdir -p {TREE} && cp -a /usr/share/perl5 {TREE}/ 2>/dev/null || true\n"
+        f"cp -a /etc {TREE}/ && sync -f {MOUNT}\n"
+        f"cd {TREE} && find . -type f -print0 | xargs -0 sha256sum > /mnt/lab/tree.sums",
+        seconds=300,
+    )
+    sums = (lab.host("a").folder / "own" / "tree.sums").read_text()
+    for other in lab.hosts.values():
+        (other.folder / "own" / "tree.sums").write_text(sums)
+
+
+def fsck(cluster, name):
+    """Takes the file system down, looks at it, and brings it up again."""
+    host = cluster.lab.host(name)
+    for resource in ("app", "fs"):
+        cluster.verb(name, "resource", "stop", GROUP, resource)
+    check = {"ext4": ["e2fsck", "-f", "-n", DEVICE], "xfs": ["xfs_repair", "-n", DEVICE]}
+    host.tell(*check[cluster.fs], seconds=300)
+    for resource in ("fs", "app"):
+        cluster.verb(name, "resource", "start", GROUP, resource)
+    cluster.wait_on(name)
+
+
+def run(lab):
+    """The round."""
+    begun = time.monotonic()
+    cluster = Cluster(lab)
+    a, b = lab.host("a"), lab.host("b")
+    with step("two kernels boot, with an etcd in a third place"):
+        lab.up()
+    with step("cluster: formatted, daemons and engines run"):
+        cluster.install()
+        cluster.start("a")
+        cluster.start("b")
+    with step(f"mirror made, served on a; mkfs.{cluster.fs}; group mounts it"):
+        cluster.create()
+    with step("a tree is copied onto it"):
+        make_tree(lab, a)
+    with step(f"at least {FILES_MIN} files written and flushed"):
+        ledger = Ledger(a, 1)
+        ledger.wait_for(FILES_MIN)
+    with step("host a is lost; b takes over and mounts"):
+        a.crash()
+        cluster.wait_on("b", 120)
+        ledger.thread.join(timeout=10)
+    with step(f"all {len(ledger.files)} flushed files and the tree are there"):
+        check_files(b, ledger.files)
+        check_tree(b)
+    with step("file system check on b"):
+        fsck(cluster, "b")
+    with step("b goes on alone: more files"):
+        alone = Ledger(b, 2)
+        alone.wait_for(len(alone.files) + 20)
+    with step("host a returns; both copies become equal"):
+        a.boot()
+        cluster.start("a")
+        cluster.wait_in_sync("b")
+    with step("verify compares both copies"):
+        cluster.verb("b", "mirror", "verify", seconds=300)
+    b.sh("pkill -f tests/lab/writer.py")
+    alone.thread.join(timeout=10)
+    with step("the group moves back to a, in order"):
+        cluster.verb("b", "group", "move", GROUP, seconds=120)
+        cluster.wait_on("a")
+    with step(f"all {len(alone.files)} files and the tree are there; file system check"):
+        check_files(a, alone.files)
+        check_tree(a)
+        fsck(cluster, "a")
+    print(f"{'smoke test passed':58}{time.monotonic() - begun:8.1f} s")
