@@ -167,8 +167,9 @@ class Host:
             raise Failed(f"host {self.name} is not up")
         self.process.kill()
 
-    def run(self, argv, out=None, err=None, env=None, seconds=600):
-        """Runs a command inside and returns its exit status; a signal is 128 and its number."""
+    def run(self, argv, out=None, err=None, env=None, seconds=600, stop=None):
+        """Runs a command inside and returns its exit status; a signal is 128 and its number.
+        The event `stop` ends the command, and then the status is None."""
         if self.process.pid() is None:
             raise Failed(f"host {self.name} is not up")
         try:
@@ -176,12 +177,24 @@ class Host:
         except OSError as error:
             raise Failed(f"host {self.name} does not answer: {error}") from None
         end = time.monotonic() + seconds
+
+        def goes_on():
+            if self.process.pid() is None:
+                raise Failed(f"host {self.name} is gone")
+            if time.monotonic() > end:
+                raise Failed(f"host {self.name}: {argv[0]} took more than {seconds} s")
+            return stop is None or not stop.is_set()
+
         with connection:
+            connection.settimeout(0.5)
             request = {"argv": [str(part) for part in argv], "env": env or {}}
             connection.sendall(json.dumps(request).encode() + b"\n")
             while True:
-                connection.settimeout(max(end - time.monotonic(), 0.01))
-                letter, content = frame(connection, self.name)
+                head = exactly(connection, 5, goes_on)
+                content = head and exactly(connection, struct.unpack(">I", head[1:])[0], goes_on)
+                if content is None:
+                    return None
+                letter = head[:1]
                 if letter == b"x":
                     status = int(content)
                     return status if status >= 0 else 128 - status
@@ -213,24 +226,20 @@ class Host:
             self.sh(f"modprobe sch_netem && tc qdisc add dev vec0 root netem {rule}")
 
 
-def frame(connection, name):
-    """The next frame of an agent."""
-    head = exactly(connection, 5, name)
-    return head[:1], exactly(connection, struct.unpack(">I", head[1:])[0], name)
-
-
-def exactly(connection, count, name):
-    """So many bytes."""
+def exactly(connection, count, goes_on):
+    """So many bytes, or None when it is not to go on."""
     content = b""
     while len(content) < count:
         try:
             more = connection.recv(count - len(content))
         except socket.timeout:
-            raise Failed(f"host {name}: the command took too long") from None
+            if not goes_on():
+                return None
+            continue
         except OSError as error:
-            raise Failed(f"host {name}: {error}") from None
+            raise Failed(f"a host's agent: {error}") from None
         if not more:
-            raise Failed(f"host {name} is gone")
+            raise Failed("a host's agent is gone")
         content += more
     return content
 
