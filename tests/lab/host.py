@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import needs
 from .agent import PORT
-from .network import CARE, LINK
+from .network import CARE, LINK, THIRD
 from .words import Failed, run, wait_for
 
 TOP = Path(__file__).resolve().parent.parent.parent
@@ -217,6 +217,17 @@ class Host:
     def sh(self, script, **options):
         """Runs lines of shell inside; the first that fails ends them."""
         return self.tell("bash", "-euo", "pipefail", "-c", script, **options)
+
+    def isolate(self, alone=True):
+        """Cuts the host off from the other one and from the third place, or ends that; commands
+        still reach it."""
+        verb = "replace" if alone else "del"
+        gone = [CARE[other] for other in CARE if other != self.name] + [THIRD]
+        self.sh("\n".join(f"ip route {verb} blackhole {address}/32" for address in gone))
+        if alone:
+            self.network.cut()
+        else:
+            self.network.heal()
 
     def delay(self, milliseconds):
         """Packets leave over the private link this much later; 0 takes the delay away."""

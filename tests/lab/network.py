@@ -12,8 +12,9 @@ from .words import Failed, run
 
 LINK = {"a": "10.79.0.1", "b": "10.79.0.2"}
 CARE = {"a": "10.79.1.1", "b": "10.79.1.2"}
-# The namespace itself on `care`: the third place.
-THIRD = "10.79.1.3"
+# The namespace itself on `care`: where commands come from, and the third place.
+HERE = "10.79.1.3"
+THIRD = "10.79.1.4"
 CLONE_NEWNET = 0x40000000
 
 
@@ -40,7 +41,8 @@ class Network:
                 self.ip("tuntap", "add", tap, "mode", "tap")
                 self.ip("link", "set", tap, "master", bridge)
                 self.ip("link", "set", tap, "up")
-        self.ip("address", "add", f"{THIRD}/24", "dev", "care")
+        for address in (HERE, THIRD):
+            self.ip("address", "add", f"{address}/24", "dev", "care")
 
     def remove(self):
         """Takes the namespace away; one that is not there is no fault."""

@@ -86,6 +86,12 @@ impl DeviceLane {
         }
     }
 
+    /// This process ends, and another one will serve: requests wait in the kernel for that one.
+    pub fn leave(&mut self) {
+        self.ordered = None;
+        self.supplied = false;
+    }
+
     /// The helper rang.
     pub fn done(&mut self, hub: &mut Hub, clients: &mut ClientLane) {
         while let Ok(socket) = self.sockets.try_recv() {

@@ -235,8 +235,9 @@ impl Reactor {
         let stopping = self.replica.is_stopping();
         match &mut self.device {
             Some(device) if open => device.attach(),
-            Some(device) if !stopping => device.detach(),
-            _ => {}
+            Some(device) if stopping => device.leave(),
+            Some(device) => device.detach(),
+            None => {}
         }
     }
 

@@ -71,11 +71,8 @@ pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
     let disk = DiskLane::new(data_file.clone(), meta_file, sb.tail_offset, zeroes);
     let digester = Digester::start(&mut hub).map_err(|error| StartError::Helper { error })?;
     let mut clients = open_clients(config, &mut hub, &sb, data_file, !data.is_block())?;
-    let mut device = open_kernel_device(config, &mut hub, &mut clients, &data, &sb)?;
-    if let Some(device) = device.as_mut().filter(|_| !replica.may_serve()) {
-        // One that an engine before this one left must not wait for ever.
-        device.detach();
-    }
+    let waits = replica.may_serve();
+    let device = open_kernel_device(config, &mut hub, &mut clients, &data, waits)?;
     let peer = open_peer(config, key, &mut hub, &sb, boot, start)?;
     let hello = Hello { build: lockstep_nbd::BUILD_ID.to_string(), config_digest: config.digest() };
     let admin = AdminLane::new(&mut hub, hello, listen::unix("admin", &config.admin)?);
@@ -203,7 +200,7 @@ fn open_kernel_device(
     hub: &mut Hub,
     clients: &mut ClientLane,
     data: &Device,
-    sb: &Superblock,
+    waits: bool,
 ) -> Result<Option<DeviceLane>, StartError> {
     let Some(device) = config.device else { return Ok(None) };
     if !data.is_block() {
@@ -212,12 +209,17 @@ fn open_kernel_device(
     let wanted = Wanted {
         index: device.index,
         backend: backend(&config.volume.name),
-        size: sb.size,
+        size: clients.size(),
         block_bytes: BLOCK_BYTES_MIN,
         flags: clients.kernel_flags(),
     };
     clients.keep_place_for_kernel(hub);
-    let lane = DeviceLane::start(hub, wanted).map_err(|error| StartError::Helper { error })?;
+    let lane = DeviceLane::start(hub, wanted);
+    let mut lane = lane.map_err(|error| StartError::Helper { error })?;
+    if !waits {
+        // What an engine before this one left may not wait for this node to serve.
+        lane.detach();
+    }
     Ok(Some(lane))
 }
 

@@ -30,6 +30,11 @@ impl ClientLane {
         self.export.transmission_flags(false)
     }
 
+    /// Bytes of the volume.
+    pub fn size(&self) -> u64 {
+        self.export.size()
+    }
+
     /// Places of those who connect.
     pub(super) fn guests(&self) -> &[Option<Conn>] {
         &self.conns[..self.guests]

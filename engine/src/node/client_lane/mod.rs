@@ -1,4 +1,5 @@
-//! Clients: NBD over unix and TCP sockets, and the kernel's own over a pair of sockets. Bytes in, request pieces to the replica, answers out.
+//! Clients: NBD over unix and TCP sockets, and the kernel's own over a pair of sockets. Bytes in,
+//! request pieces to the replica, answers out.
 //! Always: connections live and die apart; a request of a dead connection is carried out and its
 //! answer dropped; answers of one turn leave in one send; reads leave from their slots.
 //! Survives: clients that lie, stall, or vanish at any byte.
