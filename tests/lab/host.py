@@ -190,6 +190,8 @@ class Host:
             request = {"argv": [str(part) for part in argv], "env": env or {}}
             connection.sendall(json.dumps(request).encode() + b"\n")
             while True:
+                if not goes_on():
+                    return None
                 head = exactly(connection, 5, goes_on)
                 content = head and exactly(connection, struct.unpack(">I", head[1:])[0], goes_on)
                 if content is None:
