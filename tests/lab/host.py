@@ -231,6 +231,10 @@ class Host:
         else:
             self.network.heal()
 
+    def miss_third(self, missing=True):
+        """Takes away the way to the third place, or gives it back."""
+        self.tell("ip", "route", "replace" if missing else "del", "blackhole", f"{THIRD}/32")
+
     def delay(self, milliseconds):
         """Packets leave over the private link this much later; 0 takes the delay away."""
         self.sh("tc qdisc del dev vec0 root 2>/dev/null || true")

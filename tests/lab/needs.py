@@ -16,6 +16,7 @@ COMMANDS = {
     "udevadm": "udev",
     "etcd": "etcd-server",
     "mkfs.ext4": "e2fsprogs",
+    "fio": "fio",
 }
 # Where the package puts the modules of its kernel.
 MODULES = Path("/usr/lib/uml/modules")

@@ -1,4 +1,4 @@
-"""One round: mount, write, lose the host, go on on the other one, check everything, come back.
+"""One round: mount, write, lose engines, links and the host, go on, check everything, come back.
 
 Each step prints the seconds that it took."""
 
@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+from . import faults
 from .cluster import DEVICE, GROUP, MOUNT, Cluster
 from .host import TOP
 from .words import Failed, wait_for
@@ -27,6 +28,11 @@ def step(what):
         print(f"{time.monotonic() - begun:8.1f} s  FAILED", flush=True)
         raise
     print(f"{time.monotonic() - begun:8.1f} s", flush=True)
+
+
+def paused(milliseconds):
+    """The longest pause of a step that is over."""
+    print(f"{'':4}longest pause of a request: {milliseconds / 1000:.1f} s")
 
 
 class Ledger:
@@ -154,4 +160,18 @@ def run(lab):
         alone.check(a)
         check_tree(a)
         fsck(cluster, "a")
+    for signal, what in (("KILL", "killed"), ("TERM", "stopped")):
+        with step(f"the engine is {what} under a load that is verified"):
+            pause = faults.restart_engine(cluster, "a", signal)
+        paused(pause)
+    with step("link and arbiter are away for 35 s under such a load"):
+        pause = faults.hold(cluster, "a", 35)
+    paused(pause)
+    with step("a is cut off: it lets go, b takes over, a follows"):
+        faults.fence(cluster, "a", "b")
+    with step("everything is there on b, too; file system check"):
+        ledger.check(b)
+        alone.check(b)
+        check_tree(b)
+        fsck(cluster, "b")
     print(f"{'smoke test passed':58}{time.monotonic() - begun:8.1f} s")
