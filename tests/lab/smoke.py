@@ -14,6 +14,8 @@ from .words import Failed, wait_for
 # Files that the writer must have flushed before its host is lost.
 FILES_MIN = 400
 WRITER = TOP / "tests/lab/writer.py"
+# MiB of a file that is larger than the memory of a host.
+BIG = 700
 TREE = f"{MOUNT}/tree"
 
 
@@ -103,6 +105,21 @@ def make_tree(lab, host):
         (other.folder / "own" / "tree.sums").write_text(sums)
 
 
+def overflow(host):
+    """Dirties more pages than the host has memory, which must not wait for themselves (SAFETY R35
+    to R40); then gives the blocks back."""
+    free = int(host.sh("awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo"))
+    if free > BIG:
+        raise Failed(f"{free} MiB of memory are too many for this test; --memory below {BIG}")
+    made = f"yes lockstep | head -c {BIG}M"
+    host.sh(
+        # `yes` ends by a signal, as it should.
+        f"set +o pipefail; {made} > {MOUNT}/big; sync -f {MOUNT}; echo 3 > /proc/sys/vm/drop_caches\n"
+        f"cmp <({made}) {MOUNT}/big; rm {MOUNT}/big; fstrim {MOUNT}",
+        seconds=300,
+    )
+
+
 def fsck(cluster, name):
     """Takes the file system down, looks at it, and brings it up again."""
     host = cluster.lab.host(name)
@@ -130,6 +147,8 @@ def run(lab):
         cluster.create()
     with step("a tree is copied onto it"):
         make_tree(lab, a)
+    with step(f"{BIG} MiB are written through less memory, read, trimmed"):
+        overflow(a)
     with step(f"at least {FILES_MIN} files written and flushed"):
         ledger = Ledger(a, 1)
         ledger.wait_for(FILES_MIN)
