@@ -340,9 +340,13 @@ impl Judge {
     /// P7 and bookkeeping: a block of a disk has changed.
     pub fn disk_changed(&mut self, node: NodeId, block: u64, before: Block, after: Block) {
         let Some(register) = self.registers.get_mut(&block) else { return };
-        for (sector, stamp) in after.into_iter().enumerate() {
-            if sector == 0 || stamp != after[sector - 1] {
-                register.arrived(stamp, index(node));
+        // Elsewhere what comes back counts when the node says so (`filled`): until then it may be
+        // taken for lost, by whoever made it equal and has lost it since (seed 831914).
+        if self.in_memory {
+            for (sector, stamp) in after.into_iter().enumerate() {
+                if sector == 0 || stamp != after[sector - 1] {
+                    register.arrived(stamp, index(node));
+                }
             }
         }
         let reverted =
