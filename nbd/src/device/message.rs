@@ -74,8 +74,8 @@ impl Message {
         Message { command: command::CONNECT, attributes }
     }
 
-    /// Give a device new descriptors in place of dead ones, and its present size. Says nothing of the
-    /// timeout: with it, the kernel would set `queue/io_timeout` back to its 30 s.
+    /// Give a device new descriptors in place of dead ones, and its present size. Says nothing of
+    /// the timeout: with it, the kernel would set `queue/io_timeout` back to its 30 s.
     pub fn reconfigure(index: u32, wanted: &Wanted, descriptors: &[u32]) -> Message {
         let mut attributes = shape(wanted, descriptors);
         attributes.push(u32_nla(attribute::INDEX, index));
