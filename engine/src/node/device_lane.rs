@@ -260,8 +260,8 @@ impl Helper {
 }
 
 /// Changes the settings of the device, which an engine before this one may have left undone. On a
-/// thread of its own, which ends by itself: the kernel waits there for requests, and the helper must
-/// be free to end the device under them.
+/// thread of its own, which ends by itself: the kernel waits there for requests, and the helper
+/// must be free to end the device under them.
 fn tune(index: u32) {
     let work = move || {
         for refused in device::tune(index) {
