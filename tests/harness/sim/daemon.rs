@@ -60,6 +60,7 @@ impl World {
             brain,
             announced: PeerState::default(),
             engine: None,
+            engine_since: Tick(0),
             answering: true,
             wake_at: None,
             asking: BTreeSet::new(),
@@ -340,11 +341,15 @@ impl World {
 
     /// An answer of the arbiter, or the time-out; whichever is first counts.
     pub fn arbiter_reply(&mut self, node: NodeId, run: u64, step: StepId, reply: Reply) {
+        let (now, attempt) = (self.now(), self.plan.times.arbiter_attempt);
         let daemon = self.host(node).daemon.as_mut().filter(|daemon| daemon.run == run);
-        let engine = daemon.as_ref().is_some_and(|daemon| daemon.engine.is_some());
+        // A read that it began before it knew its engine tells it nothing.
+        let knows = daemon.as_ref().is_some_and(|daemon| {
+            daemon.engine.is_some() && daemon.engine_since.after(attempt) <= now
+        });
         if daemon.is_some_and(|daemon| daemon.asking.remove(&step)) {
-            if engine && self.arbiter.is_rolled_back() && matches!(reply, Reply::Read(_)) {
-                self.witness.told_older(node, run);
+            if knows && self.arbiter.is_rolled_back() && matches!(reply, Reply::Read(_)) {
+                self.witness.told_older[index(node)] = Some(run);
             }
             let event = match reply {
                 Reply::Read(result) => Event::ArbiterRead { id: step, result },
@@ -356,6 +361,7 @@ impl World {
 
     /// Daemon and engine find each other.
     pub fn connect(&mut self, node: NodeId, run: u64, engine_run: u64) {
+        let now = self.now();
         let (suspend_max, kept) = (self.plan.times.suspend_max, self.plan.marks_kept);
         let host = self.host(node);
         let mark = host.mark.filter(|_| kept);
@@ -365,6 +371,7 @@ impl World {
             return;
         }
         daemon.engine = Some(engine_run);
+        daemon.engine_since = now;
         let status = engine.replica.status();
         self.command_now(node, run, None, Command::Attend { suspend_max });
         if let Some(mark) = mark {

@@ -97,6 +97,8 @@ pub struct Daemon {
     pub announced: PeerState,
     /// Run of the engine it is connected to.
     pub engine: Option<u64>,
+    /// Since when.
+    pub engine_since: Tick,
     /// Answers heartbeats (R13).
     pub answering: bool,
     /// The wake-up that is scheduled.

@@ -39,18 +39,11 @@ pub struct Witness {
     pieces: [(Session, BTreeSet<u64>); 2],
     /// When the arbiter was last set back.
     pub rolled_back: Tick,
-    /// Daemons (a, b) to which it has told an older record since, and how often.
-    pub told_older: [(u64, u32); 2],
+    /// Daemons (a, b) to which it has told an older record since, and which knew that it was one.
+    pub told_older: [Option<u64>; 2],
 }
 
 impl Witness {
-    /// The arbiter, set back, has answered a daemon that knows its engine.
-    pub fn told_older(&mut self, node: NodeId, run: u64) {
-        let (daemon, times) = &mut self.told_older[index(node)];
-        *times = if *daemon == run { *times + 1 } else { 1 };
-        *daemon = run;
-    }
-
     /// A daemon says that its node has given up the group at that version.
     pub fn released(&mut self, node: NodeId, version: Option<Version>) {
         self.releases.extend(version.map(|version| (index(node), version)));
@@ -302,14 +295,15 @@ impl World {
                 "R4: node {node} serves while its own write that gives the group away may land"
             ));
         }
-        // Alone under its record it may go on without the arbiter (R10): it has to have been told,
-        // and not only by a read that began before it knew of anything newer.
+        // Alone under its record it may go on without the arbiter (R10): it has to have been told.
         let daemon = self.hosts[index(node)].daemon.as_ref().map(|daemon| daemon.run);
-        let (heard, times) = self.witness.told_older[index(node)];
-        let told = daemon == Some(heard) && times > 1;
+        let told = daemon.is_some() && self.witness.told_older[index(node)] == daemon;
+        let stored = partition::stored(&self.hosts[index(node)].disk);
+        let stored = stored.and_then(|found| found.record);
+        let alone = stored.is_some_and(|record| record.members == Members::only(node));
         let since = self.witness.rolled_back.after(CONFIRMED);
         let forced = self.arbiter.newest().is_some_and(|record| record.forced);
-        if self.arbiter.is_rolled_back() && told && since <= self.now() && !forced {
+        if self.arbiter.is_rolled_back() && (told || !alone) && since <= self.now() && !forced {
             self.judge.violate(format!(
                 "§3.1: node {node} begins to serve while the arbiter holds an older record"
             ));

@@ -39,9 +39,12 @@ fn the_socket_is_for_this_user_only() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
+/// In one step: whoever looks meanwhile sees the old file or the new one.
 fn write(path: &Path, text: &str, mode: u32) {
-    std::fs::write(path, text).unwrap();
-    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, text).unwrap();
+    std::fs::set_permissions(&beside, PermissionsExt::from_mode(mode)).unwrap();
+    std::fs::rename(beside, path).unwrap();
 }
 
 #[test]

@@ -86,10 +86,9 @@ impl Group {
     /// This node owns it and does not serve: after its host or its engine was restarted.
     fn rest_as_owner(&mut self, around: &Around, now: Tick) {
         let away = around.engines == Engines::Away;
-        let released = around.released && !Mutant::WaitAfterRelease.on();
-        let resumes = around.fenced && around.resumes;
-        if around.part != Part::Takes || (resumes && !away && !released) {
-            return; // What is fenced serves again by itself, or is lost; not what was released.
+        let resumes = around.fenced && (around.resumes || Mutant::WaitAfterRelease.on());
+        if around.part != Part::Takes || (resumes && !away) {
+            return; // It serves again by itself, or is lost; what was released does not.
         }
         let idle_since = if away { self.engines_away_since } else { self.idle_owner_since };
         let since = idle_since.unwrap_or(now);
