@@ -73,8 +73,7 @@ impl Group {
         let there = around.engines != Engines::Away;
         // What is released may be taken over; an operator's stop makes a stop of it.
         let held = self.stopped || !around.released;
-        let rests = !(around.fenced && around.resumes);
-        if there && held && rests && self.is_time(now) {
+        if there && held && !around.resumes && self.is_time(now) {
             self.ending = match self.ending_by_leave(around) {
                 Ending::FailOver if around.engines == Engines::Serving => Ending::FailOver,
                 _ => Ending::Stop,
@@ -86,7 +85,7 @@ impl Group {
     /// This node owns it and does not serve: after its host or its engine was restarted.
     fn rest_as_owner(&mut self, around: &Around, now: Tick) {
         let away = around.engines == Engines::Away;
-        let resumes = around.fenced && (around.resumes || Mutant::WaitAfterRelease.on());
+        let resumes = around.resumes || (around.fenced && Mutant::WaitAfterRelease.on());
         if around.part != Part::Takes || (resumes && !away) {
             return; // It serves again by itself, or is lost; what was released does not.
         }

@@ -58,7 +58,7 @@ impl Node {
             engines,
             silent: !part.volumes.iter().any(|volume| volume.is_serving(view.fenced)),
             fenced: view.fenced || (unguarded && over),
-            resumes: view.resumes || !view.fenced,
+            resumes: if view.fenced { view.resumes } else { unguarded && over },
             in_sync: part.decider.is_in_sync(),
             evidence: matches!(view.evidence, EvidenceView::Silent | EvidenceView::Released),
             released: view.released.is_some(),
