@@ -5,6 +5,7 @@
 //! here for the group; afterwards the daemon is opened anew, because its deciders know a history
 //! that is no more.
 
+use super::registers::Own;
 use super::requests::{Asker, refuse, tell};
 use super::{Daemon, End};
 use crate::act::arbiter::Trouble;
@@ -55,6 +56,11 @@ impl Daemon {
         health.is_some_and(|health| matches!(health.trouble, Some(Trouble::SplitBrain { .. })))
     }
 
+    /// The register of a group whose store is the pair itself.
+    fn own_of(&self, group: GroupIndex) -> Option<Own> {
+        self.stores.get(group.0)?.own.clone()
+    }
+
     /// An operator gives up the copies of a group here.
     pub(super) fn discard_local(&mut self, place: usize, asker: Asker) {
         let group = self.slots[place].group;
@@ -67,7 +73,7 @@ impl Daemon {
         let away = self.slots_of(group).any(|(_, slot)| slot.build.is_none());
         let named = self.node.decider(group).and_then(|decider| decider.view().record);
         let counts = named.is_some_and(|record| record.is_member(node));
-        let own = self.stores.get(group.0).and_then(|store| store.own.clone());
+        let own = self.own_of(group);
         let refusal = if self.discarding != Discarding::No {
             Some(no("busy", "a copy is being given up already; wait for it".to_owned()))
         } else if away {
@@ -178,7 +184,7 @@ impl Daemon {
                 (volume, slot.engine.call(admin::Verb::Discard))
             })
             .collect();
-        let own = self.stores.get(group.0).and_then(|store| store.own.clone());
+        let own = self.own_of(group);
         let ends = self.ends.clone();
         tracing::warn!(?group, "an operator gives up the copies here");
         tokio::spawn(async move {

@@ -386,8 +386,8 @@ impl Daemon {
                 }
                 false
             }
-            Phase::Watching { until, .. } => {
-                if now >= *until || self.is_up_with_it(now) {
+            Phase::Watching { telling, until } => {
+                if now >= *until || self.is_up_with_it(telling.heard, now) {
                     self.config_taken();
                 }
                 false
@@ -395,10 +395,9 @@ impl Daemon {
         }
     }
 
-    fn is_up_with_it(&self, now: Tick) -> bool {
-        let Phase::Watching { telling, .. } = &self.applying.phase else { return false };
-        let heard = self.peer_heard(now);
-        let same = if heard { !self.digests_differ() } else { !telling.heard };
+    /// `paired`: the other node has to be heard, as it was before.
+    fn is_up_with_it(&self, paired: bool, now: Tick) -> bool {
+        let same = if self.peer_heard(now) { !self.digests_differ() } else { !paired };
         let renewed = (0..self.slots.len()).all(|place| !self.may_renew(place, now));
         same && renewed && self.node.may_be_replaced() && self.effects.is_idle()
     }
