@@ -1,14 +1,15 @@
 //! Partitions of the volumes: there, of the right kind and size, in nobody else's use.
 
 use super::{Around, Checks};
+use crate::act::resource::fs::sys_folder;
 use crate::act::resource::mounts;
 use crate::status::words::bytes;
 use lockstep_engine::device::Device;
 use lockstep_engine::offline;
 use rustix::fs::{major, minor};
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 pub(super) fn look(checks: &mut Checks, around: &Around<'_>) {
     let mounted = match mounts::read() {
@@ -95,9 +96,7 @@ fn formatted(checks: &mut Checks, name: &str, path: &Path) {
 
 /// The whole disk that a partition lies on; `None` for a file.
 fn disk(path: &Path) -> Option<String> {
-    let found = fs::metadata(path).ok().filter(|found| found.file_type().is_block_device())?;
-    let number = format!("/sys/dev/block/{}:{}", major(found.rdev()), minor(found.rdev()));
-    let real: PathBuf = fs::canonicalize(number).ok()?;
+    let real = fs::canonicalize(sys_folder(path)?).ok()?;
     let whole = if real.join("partition").exists() { real.parent()? } else { &real };
     Some(format!("/dev/{}", whole.file_name()?.to_string_lossy()))
 }

@@ -161,12 +161,17 @@ async fn await_device(spec: &FsSpec, deadline: Tick) {
 
 /// Whether it is a block device that is larger than nothing; the device itself is not opened.
 fn has_content(device: &Path) -> bool {
-    let Ok(found) = std::fs::metadata(device) else { return false };
-    let number = found.rdev();
-    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
-    let size = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/size"));
+    let Some(shown) = sys_folder(device) else { return false };
     // Without /sys, the mount says what is wrong.
-    found.file_type().is_block_device() && size.map_or(true, |size| size.trim() != "0")
+    std::fs::read_to_string(shown.join("size")).map_or(true, |size| size.trim() != "0")
+}
+
+/// Where the kernel shows a block device; `None` for anything else.
+pub fn sys_folder(device: &Path) -> Option<PathBuf> {
+    let found = std::fs::metadata(device).ok()?;
+    let number = found.file_type().is_block_device().then(|| found.rdev())?;
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    Some(PathBuf::from(format!("/sys/dev/block/{major}:{minor}")))
 }
 
 /// Why the mount can't be tried, and what to do.
