@@ -41,16 +41,26 @@ macro_rules! races {
     (@ $store:tt $new:expr) => { $new };
 }
 
+/// What every register must do, whatever keeps it.
+macro_rules! agree {
+    ($new:expr) => {
+        races! { conform, $new;
+            of_two_first_writers_one_wins(.);
+            of_twelve_writers_one_wins(.);
+            a_repeated_request_is_recognised(.);
+            a_request_of_the_past_loses_and_a_read_is_never_stale(.);
+            a_call_past_its_deadline_is_unknown_and_is_closed_by_a_write(.);
+        }
+    };
+}
+
 /// What every store must do.
 macro_rules! conforms {
     ($kind:ident, $new:expr) => {
         mod $kind {
             use super::*;
+            agree! { $new }
             races! { conform, $new;
-                of_two_first_writers_one_wins(.);
-                of_twelve_writers_one_wins(.);
-                a_repeated_request_is_recognised(.);
-                a_request_of_the_past_loses_and_a_read_is_never_stale(.);
                 a_record_of_another_cluster_is_refused_in_both_directions(.);
                 what_is_no_record_is_refused(.);
                 alone_a_deleted_record_is_refused(.);
@@ -58,7 +68,6 @@ macro_rules! conforms {
                 alone_a_store_is_believed_only_if_the_pair_has_used_it(. .);
                 two_stores_are_refused_and_told_apart(. .);
                 a_peer_that_restarted_must_prove_itself_again(.);
-                a_call_past_its_deadline_is_unknown_and_is_closed_by_a_write(.);
             }
         }
     };
@@ -70,13 +79,7 @@ macro_rules! agrees {
     ($kind:ident, $new:expr) => {
         mod $kind {
             use super::*;
-            races! { conform, $new;
-                of_two_first_writers_one_wins(.);
-                of_twelve_writers_one_wins(.);
-                a_repeated_request_is_recognised(.);
-                a_request_of_the_past_loses_and_a_read_is_never_stale(.);
-                a_call_past_its_deadline_is_unknown_and_is_closed_by_a_write(.);
-            }
+            agree! { $new }
         }
     };
 }
