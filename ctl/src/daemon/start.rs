@@ -55,6 +55,9 @@ pub enum DaemonError {
     Diary { path: PathBuf, cause: io::Error },
     /// The configured etcd can't be used.
     Etcd { error: PlaceError },
+    /// The record is in DynamoDB, and this build has no AWS.
+    #[cfg(not(feature = "aws"))]
+    NoAws,
     /// A store is configured that this release does not have.
     NoStore { kind: &'static str },
 }
@@ -75,6 +78,10 @@ impl fmt::Display for DaemonError {
                 write!(f, "{}: events: {cause}; raise the limit of processes", path.display())
             }
             DaemonError::Etcd { error } => write!(f, "arbiter: {error}"),
+            #[cfg(not(feature = "aws"))]
+            DaemonError::NoAws => {
+                f.write_str("arbiter: \"dynamodb\" needs the package with AWS support; install it")
+            }
             DaemonError::NoStore { kind } => write!(
                 f,
                 "arbiter: this release has no `{kind}`; use `directory` on a shared file system"
@@ -289,9 +296,34 @@ fn open_store(view: &NodeView, group: &Group, now: Tick) -> Result<Store, Daemon
             Arc::new(Directory::new(place, fresh()?))
         }
         ArbiterSpec::Etcd(spec) => Arc::new(open_etcd(view, group, spec)?),
+        ArbiterSpec::Dynamodb { table } => open_dynamodb(view, group, table)?,
         ArbiterSpec::None { .. } => return Err(DaemonError::NoStore { kind: "none" }),
     };
     Ok(Store { arbiter, next_probe: now, troubled: false })
+}
+
+#[cfg(feature = "aws")]
+fn open_dynamodb(
+    view: &NodeView,
+    group: &Group,
+    table: &str,
+) -> Result<Arc<dyn Arbiter>, DaemonError> {
+    use crate::act::arbiter::dynamodb::{Dynamodb, Place};
+    let place = Place {
+        table: table.to_owned(),
+        settings: crate::act::aws::settings(&view.aws),
+        cluster: view.cluster.id,
+        group: group.settings.id,
+        node: view.node,
+        state_dir: view.state_dir.clone(),
+        deadline: Duration::from_nanos(view.times.arbiter_attempt.0),
+    };
+    Ok(Arc::new(Dynamodb::new(place, fresh()?)))
+}
+
+#[cfg(not(feature = "aws"))]
+fn open_dynamodb(_: &NodeView, _: &Group, _: &str) -> Result<Arc<dyn Arbiter>, DaemonError> {
+    Err(DaemonError::NoAws)
 }
 
 fn open_etcd(view: &NodeView, group: &Group, spec: &EtcdSpec) -> Result<Etcd, DaemonError> {
