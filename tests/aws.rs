@@ -21,6 +21,8 @@ mod faults;
 mod lab;
 #[path = "aws/permissions.rs"]
 mod permissions;
+#[path = "aws/resources.rs"]
+mod resources;
 #[path = "aws/surroundings.rs"]
 mod surroundings;
 #[path = "aws/table.rs"]

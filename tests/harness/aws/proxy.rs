@@ -1,7 +1,7 @@
 //! A proxy in front of a server of AWS that fails as told, for single actions or all of them.
 //! Always: what has no rule passes; what was held or lost on the way back did reach the server; how
-//! often an action came is counted, so that a test sees what was repeated; changes of items pass one
-//! at a time, because the imitation checks a condition and writes in two steps, which AWS does not.
+//! often an action came is counted, so that a test sees what was repeated; changes of items pass
+//! one at a time, because the imitation checks and writes in two steps, which AWS does not.
 
 use super::http::{self, Request};
 use nix::sys::socket::{setsockopt, sockopt};

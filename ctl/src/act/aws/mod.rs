@@ -1,36 +1,20 @@
-//! AWS: how it is reached, and what is done there. The SDK is behind `lockstep-aws`.
-//! Always: nothing here is built without the feature `aws`.
+//! AWS: addresses that move between the nodes, and how AWS is reached.
+//! Always: what is to be done is decided from what was seen, apart from the calls, so that it is
+//! tested without the SDK; a call that changes something is made only when the record names this
+//! node, read right before (SAFETY R4: EC2 compares nothing). The SDK is behind `lockstep-aws`, and
+//! only in a build with the feature `aws`.
 
-use crate::config::cluster::AwsSpec;
-use std::time::Duration;
+pub mod cloud;
+pub mod eip;
+#[cfg(test)]
+mod fake;
+#[cfg(feature = "aws")]
+mod real;
+pub mod retry;
+pub mod vip;
+pub mod zone;
 
-/// The leaf crate, for whoever may not name it.
-pub use lockstep_aws as leaf;
-
-/// How AWS is reached, as the configuration says.
-pub fn settings(spec: &AwsSpec) -> leaf::Settings {
-    leaf::Settings {
-        region: spec.region.clone(),
-        endpoints: leaf::Endpoints {
-            ec2: spec.ec2_endpoint.clone(),
-            dynamodb: spec.dynamodb_endpoint.clone(),
-            sts: spec.sts_endpoint.clone(),
-            metadata: spec.metadata_endpoint.clone(),
-        },
-        role: spec.role.clone(),
-        profile: spec.profile.clone(),
-        ..leaf::Settings::default()
-    }
-}
-
-/// The same, with every call within `limit`.
-pub(super) fn within(settings: &leaf::Settings, limit: Duration) -> leaf::Settings {
-    let usual = settings.deadlines;
-    let deadlines = leaf::Deadlines {
-        connect: usual.connect.min(limit),
-        attempt: limit,
-        read: limit,
-        write: limit,
-    };
-    leaf::Settings { deadlines, ..settings.clone() }
-}
+#[cfg(feature = "aws")]
+pub(super) use real::within;
+#[cfg(feature = "aws")]
+pub use real::{Real, leaf, settings};

@@ -1,5 +1,5 @@
-//! How AWS is reached, and the table of the record there. Always: a build without AWS says which
-//! package has it, and takes nothing.
+//! How AWS is reached, and the table of the record there. Always: a build without AWS knows the same
+//! keys, and says which package has them.
 
 use super::Wrong;
 use crate::config::cluster::AwsSpec;
@@ -11,13 +11,8 @@ pub(super) const HERE: bool = cfg!(feature = "aws");
 /// The section `[aws]`; nothing of it has to be there.
 pub(super) fn read(root: &Section<'_>) -> AwsSpec {
     let table = root.section("aws");
-    if !HERE {
-        if table.is_there() {
-            root.notes.at_key("aws", Wrong::Aws { word: "aws" });
-            table.ignore();
-        }
-        table.done();
-        return AwsSpec::default();
+    if table.is_there() && !HERE {
+        root.notes.at_key("aws", Wrong::Aws { word: "aws" });
     }
     let text = |key: &'static str, wanted| table.own(key).text(wanted).map(str::to_owned);
     let region = table.same("region").text("a region such as \"eu-central-1\"").map(str::to_owned);

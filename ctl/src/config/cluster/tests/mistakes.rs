@@ -85,14 +85,10 @@ const CASES: &[(&str, &str, &str)] = &[
     ("[arbiter]", "[aws]\nregion = \"eu-west-1\"\n[arbiter]", "\"aws\" needs the package with AWS"),
     #[cfg(not(feature = "aws"))]
     ("[arbiter]", "[forced_stop]\nx = 1\n[arbiter]", "\"forced_stop\" needs the package"),
-    // Words of this package.
-    #[cfg(feature = "aws")]
+    // What is reached in AWS.
     ("type = \"directory\"", "type = \"dynamodb\"", "arbiter.table: is missing"),
-    #[cfg(feature = "aws")]
     ("type = \"directory\"", "type = \"dynamodb\"\ntable = \"a b\"", "3 to 255 letters"),
-    #[cfg(feature = "aws")]
     ("[arbiter]", "[aws]\nec2_endpoint = \"ec2\"\n[arbiter]", "https://HOST"),
-    #[cfg(feature = "aws")]
     ("[arbiter]", "[aws]\nregion = { a = \"x\", b = \"y\" }\n[arbiter]", "aws.region"),
     #[cfg(feature = "aws")]
     ("type = \"fs\"", "type = \"aws_vip\"\neni = 1", "\"aws_vip\" comes in a later version"),
