@@ -3,7 +3,6 @@
 //! decider knows that (SAFETY R4).
 
 pub mod arbiter;
-#[cfg(feature = "aws")]
 pub mod aws;
 pub mod clock;
 pub mod engine;
