@@ -280,8 +280,9 @@ impl Judge {
     }
 
     /// A node says that its copy is equal and stable: what an earlier power loss took from it
-    /// counts as there again where its disk holds it. Not when the record lands that makes it a member: by
-    /// then it may have lost power once more, and nobody counts on what it has left (seed 725830).
+    /// counts as there again where its disk holds it. Not when the record lands that makes it a
+    /// member: by then it may have lost power once more, and nobody counts on what it has left
+    /// (seed 725830).
     pub fn filled(&mut self, node: NodeId, disk: &Disk) {
         self.relied_upon(node, Some(disk));
     }

@@ -1,5 +1,5 @@
-//! How AWS is reached, and the table of the record there. Always: a build without AWS knows the same
-//! keys, and says which package has them.
+//! How AWS is reached, and the table of the record there. Always: a build without AWS knows the
+//! same keys, and says which package has them.
 
 use super::Wrong;
 use crate::config::cluster::AwsSpec;
