@@ -21,6 +21,8 @@ mod faults;
 mod lab;
 #[path = "arbiter/members.rs"]
 mod members;
+#[path = "arbiter/none.rs"]
+mod none;
 #[path = "arbiter/server.rs"]
 mod server;
 #[path = "arbiter/valve.rs"]
@@ -30,7 +32,26 @@ mod words;
 
 use directory::DirectoryLab;
 use etcd::EtcdLab;
+use none::NoneLab;
+
+/// What a pair that is its own store must do as well. What it does alone, and what becomes of a
+/// lost answer, is tested beside it: it has no outside to be damaged or taken away.
+macro_rules! agrees {
+    ($kind:ident, $new:expr) => {
+        mod $kind {
+            use super::*;
+            races! { conform, $new;
+                of_two_first_writers_one_wins(.);
+                of_twelve_writers_one_wins(.);
+                a_repeated_request_is_recognised(.);
+                a_request_of_the_past_loses_and_a_read_is_never_stale(.);
+                a_call_past_its_deadline_is_unknown_and_is_closed_by_a_write(.);
+            }
+        }
+    };
+}
 
 conforms!(a_directory, DirectoryLab::new());
 conforms!(an_etcd, EtcdLab::new());
+agrees!(no_store, NoneLab::new());
 withstands!(an_etcd_with_faults, EtcdLab::new());

@@ -54,6 +54,7 @@ const HEADINGS: &[&str] = &[
     "The two commands",
     "Two nodes of your own",
     "A cluster in one file",
+    "The volume as a block device",
     "How to read `status`",
     "When something fails",
     "Limits we do not cross",

@@ -1,7 +1,7 @@
 //! The engine's configuration: what is accepted means what it says, everything wrong is told at
 //! once with its key, and the canonical text is stable.
 
-use lockstep_engine::config::{ConfigError, EngineConfig, Wrong};
+use lockstep_engine::config::{ConfigError, EngineConfig, KernelDevice, Wrong};
 use lockstep_engine::limits::Times;
 use lockstep_engine::replica::settings::AckMode;
 use lockstep_engine::units::{ClusterId, NodeId, Span};
@@ -49,6 +49,7 @@ fn the_canonical_text_parses_to_the_same_and_has_one_digest() {
     let mut full = EngineConfig::parse(SMALL).expect("sound");
     full.clients.unix = Some("/run/lockstep/orders \"q\".sock".into());
     full.clients.tcp = vec!["[::1]:10809".parse().expect("address")];
+    full.device = Some(KernelDevice { index: None });
     full.times.suspend_max = None;
     full.sync.rate_max = Some(250 << 20);
     full.sync.rate_floor = 20 << 20;
@@ -99,6 +100,21 @@ fn unknown_keys_are_refused_in_every_table() {
         let found = problems(&format!("{SMALL}\n[{table}]\nbogus = 1"));
         assert!(matches!(found[0].1, Wrong::Unknown { .. }), "{table}");
     }
+}
+
+#[test]
+fn a_device_bears_its_number_or_the_name_of_the_volume() {
+    let with = |path: &str| format!("device = \"{path}\"\n{SMALL}");
+    let numbered = EngineConfig::parse(&with("/dev/nbd3")).expect("sound");
+    assert_eq!(numbered.device, Some(KernelDevice { index: Some(3) }));
+    let named = EngineConfig::parse(&with("/dev/lockstep/orders-0")).expect("sound");
+    assert_eq!(named.device, Some(KernelDevice { index: None }));
+    for wrong in ["/dev/lockstep/other", "/dev/sda", "nbd3"] {
+        let found = problems(&with(wrong));
+        assert_eq!(found[0].0, "device", "{wrong}");
+    }
+    let without = EngineConfig::parse(SMALL).expect("sound");
+    assert!(!without.to_toml().contains("device"), "files that have none stay as they were");
 }
 
 #[test]

@@ -77,10 +77,12 @@ fn both_nodes_call_a_split_brain_by_its_name_and_go_on_doing_so() {
     }
     let shown = [A, B].map(|node| pair.nodes[node].mirror(&["status"]).text);
     println!("{}\n{}", shown[0], shown[1]);
-    // What the runbook says ends it, and the colour with it.
-    pair.nodes[A].kill();
-    assert_eq!(pair.nodes[A].engine(&["format", "--force"]).code, 0);
-    pair.nodes[A].start();
+    // What the runbook says ends it, and the colour with it. The record names node b alone.
+    let kept = pair.nodes[B].mirror(&["discard-local", "--yes-i-lose", "vol"]);
+    told(&kept, 8, &["names this copy as the one that counts", "node a"]);
+    let asked = pair.nodes[A].mirror(&["discard-local", "--dry-run"]);
+    told(&asked, 0, &["give up the copy of volume vol on node a"]);
+    told(&pair.nodes[A].mirror(&["discard-local", "--yes-i-lose", "vol"]), 0, &["given up"]);
     for node in [A, B] {
         answer(&pair, node, &["status"], |answer| answer.code == 0);
     }
@@ -195,7 +197,10 @@ fn who_interrupts_a_verb_is_told_that_the_daemon_goes_on_with_it() {
     pair.nodes[A].kill();
     let lockstep = harness::bins::find().unwrap().lockstep;
     let socket = pair.nodes[B].dir().join("run/daemon.sock");
-    let mut waits = Command::new(lockstep)
+    // Whoever runs this in the background of a shell has it ignore the interrupt, and its children.
+    let mut waits = Command::new("env")
+        .arg("--default-signal=INT")
+        .arg(lockstep)
         .args(["mirror", "takeover", "--socket"])
         .arg(&socket)
         .stdout(Stdio::null())

@@ -180,6 +180,12 @@ pub(crate) enum MirrorVerb {
         #[arg(long, value_name = "VOLUME")]
         yes_i_lose: Option<String>,
     },
+    /// After both copies went on alone: give up the one here and be filled from the peer's
+    DiscardLocal {
+        /// Name of the volume, instead of typing it at the question
+        #[arg(long, value_name = "VOLUME")]
+        yes_i_lose: Option<String>,
+    },
 }
 
 /// Verbs that only look, or that have nothing to do with a daemon: no dry run is needed.

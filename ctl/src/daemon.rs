@@ -4,6 +4,7 @@
 //! engines and nothing in the groups; SIGTERM ends the daemon only.
 
 mod apply;
+mod discard;
 mod effects;
 mod engines;
 mod heartbeats;
@@ -12,6 +13,7 @@ mod lease;
 mod legacy;
 mod notes;
 pub mod refusal;
+mod registers;
 mod report;
 mod requests;
 mod shown;
@@ -23,7 +25,7 @@ pub use apply::{Source, SourceError, this_node};
 pub use legacy::view_of;
 pub use start::DaemonError;
 
-use crate::act::arbiter::Arbiter;
+use crate::act::arbiter::{Arbiter, Trouble};
 use crate::act::clock;
 use crate::act::engine::Heard;
 use crate::act::events::Diary;
@@ -38,8 +40,9 @@ use crate::decide::group::Outcome;
 use crate::decide::monitor::Found;
 use crate::decide::node::{Event, Node, PeerState};
 use crate::decide::settings::{GroupIndex, MonitorIndex};
-use apply::reload::{Former, reload};
+use apply::reload::{Former, reload, reopen};
 use apply::{Applying, Done};
+use discard::Discarding;
 use effects::Effects;
 use engines::Slot;
 use keepers::Keepers;
@@ -67,19 +70,24 @@ enum End {
     Read { group: GroupIndex, id: StepId, result: ReadResult },
     Swapped { group: GroupIndex, id: StepId, result: SwapResult },
     Resource { group: GroupIndex, id: StepId, outcome: Outcome },
-    Probed { monitor: MonitorIndex, id: StepId, found: Found },
+    Probed { monitor: MonitorIndex, id: StepId, found: Found, began: Tick },
     Scripted { monitor: MonitorIndex, id: StepId },
     Kept { group: GroupIndex, event: crate::decide::event::Event },
     HostFailed { cause: String },
     Config(Done),
+    Discard { group: GroupIndex, asker: requests::Asker, stage: discard::Stage },
 }
 
 /// The store of one group's record.
 struct Store {
     arbiter: Arc<dyn Arbiter>,
+    /// The same, where the pair itself is the store.
+    own: Option<registers::Own>,
     next_probe: Tick,
     /// Whether its trouble has been told.
     troubled: bool,
+    /// Whether it has been told that both nodes went on alone.
+    split: bool,
 }
 
 /// The daemon's state between two turns of the loop.
@@ -103,6 +111,8 @@ pub struct Daemon {
     /// Of the configuration that both nodes must share; zero when there is none to compare.
     digest: u128,
     applying: Applying,
+    discarding: Discarding,
+    outside: registers::Outside,
     boot: BootId,
     ends: mpsc::Sender<End>,
     effects: Effects,
@@ -133,6 +143,8 @@ enum Left {
     End,
     /// A daemon with another configuration is to take over.
     Reload,
+    /// A daemon that knows nothing of the past is to take over.
+    Reopen,
 }
 
 /// Runs the daemon until SIGTERM or SIGINT. `source` is the file that both nodes share; in a lab
@@ -171,6 +183,7 @@ pub fn run(view: NodeView, source: Option<Source>) -> Result<(), DaemonError> {
             match daemon.turn(&mut api, &mut ears, &mut term, &mut int).await {
                 Left::End => return Ok(()),
                 Left::Reload => (daemon, ears) = reload(daemon, ears, &asked).await?,
+                Left::Reopen => (daemon, ears) = reopen(daemon, ears, &asked).await?,
             }
         }
     })
@@ -240,6 +253,9 @@ impl Daemon {
                 self.keeper_hangs(group);
             }
             self.tell_stores();
+            if self.is_outlived(clock::now()) {
+                return Left::Reopen;
+            }
             if self.config_turn() {
                 return Left::Reload;
             }
@@ -256,11 +272,15 @@ impl Daemon {
                 Event::Arbitration { group, event: Of::ArbiterSwapped { id, result } }
             }
             End::Resource { group, id, outcome } => Event::Resource { group, id, outcome },
-            End::Probed { monitor, id, found } => Event::Probed { monitor, id, found },
+            End::Probed { monitor, id, found, began } => {
+                self.looked(monitor, &found, began);
+                Event::Probed { monitor, id, found }
+            }
             End::Scripted { monitor, id } => Event::Scripted { monitor, id },
             End::Kept { group, event } => return self.kept(group, event),
             End::HostFailed { cause } => Event::HostFailed { cause },
             End::Config(done) => return self.config_done(done),
+            End::Discard { group, asker, stage } => return self.discard_stage(group, asker, stage),
         };
         self.event(event);
     }
@@ -294,11 +314,14 @@ impl Daemon {
             let fine = health.tried && health.trouble.is_none();
             store.next_probe = now.after(if fine { PROBE_HEALTHY } else { PROBE_TROUBLED });
             let told = std::mem::replace(&mut store.troubled, !fine);
+            let split = matches!(health.trouble, Some(Trouble::SplitBrain { .. }));
+            let news = std::mem::replace(&mut store.split, split) != split;
             let call = store.arbiter.read();
             tokio::spawn(async move {
                 call.await;
             });
             match &health.trouble {
+                Some(trouble) if split && news => self.records_parted(index, trouble),
                 Some(trouble) if !told => self.store_troubled(index, &health.store, trouble),
                 None if told && health.tried => self.store_healthy(index, &health.store),
                 _ => {}

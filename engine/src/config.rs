@@ -3,10 +3,12 @@
 //! Always: an `EngineConfig` that was parsed holds every bound it names; unknown keys are refused;
 //! all problems of a file are told at once, each with its key and what to do.
 
+mod kernel_device;
 mod key_file;
 mod reader;
 mod render;
 
+pub use kernel_device::KernelDevice;
 pub use key_file::{KeyExposed, KeyFileError, key_exposed, read_key};
 
 use crate::limits::{FLOWS_MAX, SYNC_DELAY_TARGET, SYNC_OPS_MAX, SYNC_RATE_FLOOR, Times};
@@ -31,6 +33,8 @@ pub struct EngineConfig {
     pub data: PathBuf,
     /// Cluster partition.
     pub cluster_partition: PathBuf,
+    /// Where the kernel shows the volume while this node serves it; `None` is nowhere.
+    pub device: Option<KernelDevice>,
     /// Unix socket on which the daemon commands.
     pub admin: PathBuf,
     /// When a write counts on the peer.
@@ -58,7 +62,7 @@ pub struct Named<Id> {
     pub name: String,
 }
 
-/// Where clients connect. May be empty: the kernel's client can come over the admin socket.
+/// Where clients connect. May be empty: the kernel's own client needs none.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ClientsConfig {
     /// Unix socket.

@@ -87,7 +87,12 @@ pub enum StartError {
         /// What the system says.
         error: std::io::Error,
     },
-    /// The digest helper does not start.
+    /// The kernel's device would lie over a file of the same kernel (R37).
+    DeviceOverFile {
+        /// The data partition.
+        path: PathBuf,
+    },
+    /// A helper thread does not start.
     Helper {
         /// What the system says.
         error: std::io::Error,
@@ -209,8 +214,14 @@ impl StartError {
             StartError::Signals { error } => {
                 write!(f, "stop signals can't be read: {error}; check the sandbox of the service")
             }
+            StartError::DeviceOverFile { path } => write!(
+                f,
+                "data: {} is a file, and a device of the same kernel over it can wait for itself; \
+                 use a partition, or remove `device`",
+                path.display()
+            ),
             StartError::Helper { error } => {
-                write!(f, "the digest helper does not start: {error}; raise the limit of tasks")
+                write!(f, "a helper thread does not start: {error}; raise the limit of tasks")
             }
             StartError::NoBootId { error } => write!(
                 f,

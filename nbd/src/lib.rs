@@ -1,9 +1,10 @@
-//! The NBD protocol as pure bytes, and a small blocking client.
+//! The NBD protocol as pure bytes, a small blocking client, and the kernel's device.
 //! Always: `protocol` touches no socket, clock or thread; whoever owns the bytes moves them.
 
 #![deny(missing_docs)]
 
 pub mod client;
+pub mod device;
 pub mod protocol;
 
 mod build_id;

@@ -61,7 +61,12 @@ pub const ROOMS: &[Room] = &[
     Room {
         at: "nbd/device",
         rooms: May::Only(&["protocol"]),
-        crates: May::Only(&["libc"]),
+        crates: May::Only(&[
+            "netlink_packet_core",
+            "netlink_packet_generic",
+            "netlink_sys",
+            "rustix",
+        ]),
         pure: false,
     },
     Room { at: "nbd/lib", rooms: May::AllBut(&[]), crates: NOTHING, pure: false },

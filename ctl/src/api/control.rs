@@ -64,6 +64,11 @@ pub enum Verb {
         /// The volume's name, as typed.
         volume: String,
     },
+    /// Give up this copy for that of the peer, after both went on alone.
+    DiscardLocal {
+        /// The volume's name, as typed.
+        volume: String,
+    },
     /// Hold resync back, or let it go on.
     PauseSync {
         /// Whether to hold it back.

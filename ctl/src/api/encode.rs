@@ -40,6 +40,7 @@ pub fn encode(ask: &Ask) -> Wanted {
         Verb::Move => of_volume("move", none),
         Verb::Stop => of_volume("stop", none),
         Verb::ForcePromote { volume } => of_volume("force-promote", json!({ "volume": volume })),
+        Verb::DiscardLocal { volume } => of_volume("discard-local", json!({ "volume": volume })),
         Verb::PauseSync { paused: true } => of_volume("pause", none),
         Verb::PauseSync { paused: false } => of_volume("resume", none),
         Verb::Verify { start } => of_volume("verify", json!({ "stop": !start })),

@@ -1,5 +1,5 @@
-//! `force-promote`: the one verb that may lose acknowledged writes. It shows what is lost and
-//! does nothing before the volume's name was typed.
+//! `force-promote` and `discard-local`: the verbs that lose acknowledged writes. Each shows what is
+//! lost and does nothing before the volume's name was typed.
 
 use super::client::{self, CallError, To};
 use super::{mirror, show};
@@ -17,6 +17,31 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// Shows the loss, has the name typed, promotes.
 pub fn run(to: To<'_>, timeout: Option<Duration>, typed: Option<&str>) -> Result<Exit, CallError> {
+    let Ok(name) = confirmed(to, timeout, typed, loss)? else { return Ok(Exit::Usage) };
+    mirror::act(to, timeout, Verb::ForcePromote { volume: name }, "serving here, by force")
+}
+
+/// Shows what only this copy has, has the name typed, gives it up.
+pub fn discard(
+    to: To<'_>,
+    timeout: Option<Duration>,
+    typed: Option<&str>,
+) -> Result<Exit, CallError> {
+    let Ok(name) = confirmed(to, timeout, typed, given_up)? else { return Ok(Exit::Usage) };
+    let done = "given up; it is filled from the other node's copy";
+    mirror::act(to, timeout, Verb::DiscardLocal { volume: name }, done)
+}
+
+/// Nobody has typed the name of the volume.
+struct Unconfirmed;
+
+/// Shows the loss and has the name typed.
+fn confirmed(
+    to: To<'_>,
+    timeout: Option<Duration>,
+    typed: Option<&str>,
+    loss: fn(&Report, u64) -> String,
+) -> Result<Result<String, Unconfirmed>, CallError> {
     let report = client::status(to, timeout.or(Some(ANSWER)))?;
     show::progress(&loss(&report, clock::wall_ms()));
     let name = match typed {
@@ -30,7 +55,7 @@ pub fn run(to: To<'_>, timeout: Option<Duration>, typed: Option<&str>) -> Result
                     "volume {}: nobody is there to type its name; use --yes-i-lose {}",
                     report.volume.name, report.volume.name
                 ));
-                return Ok(Exit::Usage);
+                return Ok(Err(Unconfirmed));
             }
         },
     };
@@ -39,9 +64,42 @@ pub fn run(to: To<'_>, timeout: Option<Duration>, typed: Option<&str>) -> Result
             "volume {}: \"{name}\" is not its name; nothing was done",
             report.volume.name
         ));
-        return Ok(Exit::Usage);
+        return Ok(Err(Unconfirmed));
     }
-    mirror::act(to, timeout, Verb::ForcePromote { volume: name }, "serving here, by force")
+    Ok(Ok(name))
+}
+
+/// What only this copy has, as far as it is counted.
+fn given_up(report: &Report, wall_ms: u64) -> String {
+    let (node, peer) = (report.node, report.node.peer());
+    let status = report.engine.as_ref().and_then(|engine| engine.status.as_ref());
+    let since = match report.record {
+        Some(record) if record.members == Members::only(node) => {
+            format!(" since it went on alone {} ago", age(wall_ms.saturating_sub(record.since)))
+        }
+        _ => String::new(),
+    };
+    let known = match status.map_or(0, |status| status.dirty_blocks).saturating_mul(BLOCK_BYTES) {
+        0 => "not known here".to_owned(),
+        count => format!("about {}", bytes(count)),
+    };
+    let mut lines = vec![
+        format!(
+            "discard-local gives up the copy of volume {} on node {node} for that of node {peer}.",
+            report.volume.name
+        ),
+        format!("  lost: every write acknowledged by node {node}{since}"),
+        format!("  how much that is: {known}"),
+    ];
+    let volumes = report.decision["record"]["volumes"].as_array();
+    if volumes.is_some_and(|volumes| volumes.len() > 1) {
+        lines.push(format!(
+            "  every volume of group {} is given up with it, and loses as much",
+            report.group.name
+        ));
+    }
+    lines.push("  what runs here on top of it is ended; save what you need of it first".to_owned());
+    lines.join("\n")
 }
 
 /// What would be lost, as far as this node can know.

@@ -45,6 +45,9 @@ pub fn run(to: To<'_>, timeout: Option<u64>, verb: &MirrorVerb) -> Exit {
         MirrorVerb::Resume => act(to, timeout, Verb::PauseSync { paused: false }, "resync goes on"),
         MirrorVerb::Stats => stats(to, timeout),
         MirrorVerb::ForcePromote { yes_i_lose } => force::run(to, timeout, yes_i_lose.as_deref()),
+        MirrorVerb::DiscardLocal { yes_i_lose } => {
+            force::discard(to, timeout, yes_i_lose.as_deref())
+        }
     };
     ended.unwrap_or_else(|error| failed(&error))
 }

@@ -106,7 +106,7 @@ impl Daemon {
             }
             _ => None,
         };
-        let ends = self.ends.clone();
+        let (ends, began) = (self.ends.clone(), clock::now());
         tokio::spawn(async move {
             let mut status = None;
             let mut volume = String::new();
@@ -128,7 +128,7 @@ impl Daemon {
                 Seen::Wrong(cause) => Found::Wrong(cause),
                 Seen::NoAnswer(cause) => Found::NoAnswer(cause),
             };
-            let _ = ends.send(End::Probed { monitor, id, found }).await;
+            let _ = ends.send(End::Probed { monitor, id, found, began }).await;
         });
     }
 

@@ -179,7 +179,8 @@ impl Daemon {
     }
 
     pub(super) fn tell_stores(&self) {
-        let heard = self.peer_heard(clock::now());
+        let now = clock::now();
+        let heard = self.peer_heard(now);
         for (index, store) in self.stores.iter().enumerate() {
             let group = GroupIndex(index);
             let stored = self.slots_of(group).filter_map(|(_, slot)| slot.floor).max();
@@ -190,6 +191,9 @@ impl Daemon {
                 peer_nonce: beat.and_then(|beat| beat.proof),
                 floor,
             });
+            if let Some(own) = &store.own {
+                own.register.tell_around(self.around(group, now));
+            }
         }
     }
 }

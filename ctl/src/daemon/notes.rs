@@ -31,7 +31,7 @@ impl Daemon {
         self.diary.note(clock::wall_ms(), weight, code, object, message);
     }
 
-    fn group_name(&self, group: GroupIndex) -> String {
+    pub(super) fn group_name(&self, group: GroupIndex) -> String {
         self.view.groups.get(group.0).map_or_else(String::new, |found| found.settings.name.clone())
     }
 
@@ -272,6 +272,16 @@ impl Daemon {
             "group {name}: no failover is possible without the arbiter: {store}: {trouble}"
         );
         self.tell(Weight::Warning, "arbiter-away", Some(&name), message);
+    }
+
+    /// The records of both nodes have grown apart.
+    pub(super) fn records_parted(&self, group: usize, trouble: &Trouble) {
+        let name = self.group_name(GroupIndex(group));
+        let message = format!(
+            "group {name}: {trouble}: `lockstep mirror discard-local` on the node whose copy is \
+             given up (RUNBOOK.md, \"Histories that parted\")"
+        );
+        self.tell(Weight::Alarm, "split-brain", Some(&name), message);
     }
 
     pub(super) fn store_healthy(&self, group: usize, store: &str) {

@@ -40,8 +40,10 @@ impl Daemon {
             // What is told of one volume is not that of another.
             record.volumes.retain(|entry| entry.volume == engine.config.volume.id);
         }
-        let (trouble, safety) = (engine_trouble(slot, now), self.node.safety(slot.group, now));
+        let (trouble, safety) = (engine_trouble(slot, now), self.safety(slot.group, now));
         let arbiter = self.stores.get(slot.group.0)?.arbiter.health();
+        let split = self.records_split(slot.group);
+        let parted = slot.shown.apart(slot.status.as_deref(), split);
         let facts = Facts {
             node: self.view.node,
             volume: &engine.config.volume.name,
@@ -50,7 +52,7 @@ impl Daemon {
             engine_file: &engine.path,
             view: &view,
             safety: &safety,
-            parted: slot.shown.parted.as_ref(),
+            parted: parted.as_ref(),
             arbiter: &arbiter,
             peer_heard: self.peer_heard(now),
             wall_ms: clock::wall_ms(),
@@ -67,7 +69,7 @@ impl Daemon {
     fn unsafe_why(&self, now: Tick) -> Vec<String> {
         let mut told = Vec::new();
         for (index, group) in self.view.groups.iter().enumerate() {
-            for (lost, why) in &self.node.safety(GroupIndex(index), now).against {
+            for (lost, why) in &self.safety(GroupIndex(index), now).against {
                 let next = why.next(*lost).map(|next| format!("; {next}")).unwrap_or_default();
                 let (name, why) = (&group.settings.name, why.told(*lost));
                 told.push(format!("group {name}: if node {lost} is lost: {why}{next}"));

@@ -24,20 +24,21 @@ const REQUESTS_MAX: usize = 64;
 pub(super) const CLUSTER: usize = usize::MAX;
 
 /// Who asked, and how.
-struct Asker {
+#[derive(Debug)]
+pub(super) struct Asker {
     id: RequestId,
-    to: mpsc::Sender<Tell>,
-    dry_run: bool,
+    pub(super) to: mpsc::Sender<Tell>,
+    pub(super) dry_run: bool,
 }
 
 /// Sends a line to an operator who may have gone away or stopped reading: then nobody needs it.
-fn tell(to: &mpsc::Sender<Tell>, line: Tell) {
+pub(super) fn tell(to: &mpsc::Sender<Tell>, line: Tell) {
     if to.try_send(line).is_err() {
         tracing::debug!("an operator does not read its answers");
     }
 }
 
-fn refuse(to: &mpsc::Sender<Tell>, code: &str, message: String) {
+pub(super) fn refuse(to: &mpsc::Sender<Tell>, code: &str, message: String) {
     tell(to, Tell::Refused(Refusal { code: code.to_owned(), message }));
 }
 
@@ -129,12 +130,7 @@ impl Daemon {
             Verb::Move => OfMirror::Move,
             Verb::Stop => OfMirror::Stop,
             Verb::ForcePromote { volume } => {
-                let name = &self.view.engines[place].config.volume.name;
-                if volume != *name {
-                    let message = format!(
-                        "volume {name}: \"{volume}\" was typed instead of its name; nothing was \
-                         done"
-                    );
+                if let Some(message) = self.mistyped(place, &volume) {
                     return refuse(to, "name", message);
                 }
                 if !asker.dry_run {
@@ -142,9 +138,24 @@ impl Daemon {
                 }
                 OfMirror::ForcePromote
             }
+            Verb::DiscardLocal { volume } => {
+                return match self.mistyped(place, &volume) {
+                    Some(message) => refuse(to, "name", message),
+                    None => self.discard_local(place, asker),
+                };
+            }
             _ => return refuse(to, "not-understood", "no verb of a volume".to_owned()),
         };
         self.want(node::Verb::Mirror(group, decision), asker);
+    }
+
+    /// What is said when something else was typed than the name of the volume.
+    fn mistyped(&self, place: usize, typed: &str) -> Option<String> {
+        let name = &self.view.engines[place].config.volume.name;
+        let told = || {
+            format!("volume {name}: \"{typed}\" was typed instead of its name; nothing was done")
+        };
+        (typed != name).then(told)
     }
 
     fn group_verb(&mut self, name: &str, want: GroupWant, asker: Asker) {
@@ -278,7 +289,7 @@ impl Daemon {
         }
     }
 
-    fn engine_away(&self, group: GroupIndex) -> Refusal {
+    pub(super) fn engine_away(&self, group: GroupIndex) -> Refusal {
         let away = crate::decide::step::Refused::EngineAway;
         self.explain(&Refused::Group(group::Refused::Arbitration(away)), group)
     }
@@ -399,10 +410,14 @@ impl Daemon {
 
     fn what_if(&self, lost: lockstep_engine::units::NodeId) -> Vec<WhatIf> {
         let findings = self.node.what_if_node_down(lost, clock::now());
-        let told = findings.into_iter().map(|finding| WhatIf {
-            group: finding.name.clone(),
-            survives: finding.survives,
-            because: finding.because.iter().map(|why| why.told(lost)).collect(),
+        let told = findings.into_iter().map(|finding| {
+            let here = lost == self.view.node.peer();
+            let against = self.against_going_on(finding.group, clock::now()).filter(|_| here);
+            let mut because: Vec<String> =
+                against.iter().chain(&finding.because).map(|why| why.told(lost)).collect();
+            because.extend(self.told_without_store(lost));
+            let survives = finding.survives && against.is_none();
+            WhatIf { group: finding.name.clone(), survives, because }
         });
         told.collect()
     }

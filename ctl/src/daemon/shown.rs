@@ -15,6 +15,12 @@ pub(super) struct Shown {
 }
 
 impl Shown {
+    /// Both copies went on alone: as the engines have found, or by what the records say.
+    pub(super) fn apart(&self, status: Option<&Status>, by_records: bool) -> Option<Parted> {
+        let here = status.map_or(Generation::NONE, |status| status.generation);
+        self.parted.or(by_records.then_some(Parted { here, there: self.there }))
+    }
+
     /// Takes one status; gives it as it is shown.
     pub(super) fn take(&mut self, status: &Status) -> Status {
         let members = status.record.map(|record| record.members);

@@ -2,11 +2,13 @@
 
 use super::apply::Applying;
 use super::apply::reload::{Former, Talk};
+use super::discard::Discarding;
 use super::effects::Effects;
 use super::engines;
 use super::heartbeats::Late;
 use super::keepers::{self, Keepers};
 use super::lease::{self, LeaseKeeper};
+use super::registers::{Outside, Own};
 use super::{Daemon, ENDS_MAX, Ears, End, Store};
 use crate::act::arbiter::Arbiter;
 use crate::act::arbiter::directory::{Directory, Place};
@@ -58,8 +60,6 @@ pub enum DaemonError {
     /// The record is in DynamoDB, and this build has no AWS.
     #[cfg(not(feature = "aws"))]
     NoAws,
-    /// A store is configured that this release does not have.
-    NoStore { kind: &'static str },
 }
 
 impl fmt::Display for DaemonError {
@@ -82,10 +82,6 @@ impl fmt::Display for DaemonError {
             DaemonError::NoAws => {
                 f.write_str("arbiter: \"dynamodb\" needs the package with AWS support; install it")
             }
-            DaemonError::NoStore { kind } => write!(
-                f,
-                "arbiter: this release has no `{kind}`; use `directory` on a shared file system"
-            ),
         }
     }
 }
@@ -152,6 +148,9 @@ pub(super) fn start(
         }
         None => talk(&view, &key, Life { boot, life }, groups, &channels.asked),
     };
+    for own in stores.iter().filter_map(|store| store.own.as_ref()) {
+        own.speaks_over(&caller);
+    }
     let mode = if view.harmless { Mode::Harmless } else { Mode::Real };
     let hand = Hand::new(mode, view.state_dir.join("final-actions"));
     tracing::info!(node = %view.node, cluster = view.cluster.name, %boot, "daemon started");
@@ -168,6 +167,8 @@ pub(super) fn start(
         listener,
         caller,
         announced: PeerState::default(),
+        discarding: Discarding::No,
+        outside: Outside { listens: now, probed: None },
         digest: applying.digest(),
         applying,
         boot,
@@ -234,17 +235,6 @@ fn talk(
     }
 }
 
-/// Whether this release can run a view at all, as far as the view alone can tell.
-///
-/// # Errors
-/// It can't.
-pub(super) fn fits(view: &NodeView) -> Result<(), DaemonError> {
-    if let ArbiterSpec::None { .. } = &view.arbiter {
-        return Err(DaemonError::NoStore { kind: "none" });
-    }
-    Ok(())
-}
-
 fn fresh() -> Result<Nonce, DaemonError> {
     host::nonce().map_err(DaemonError::Host)
 }
@@ -283,6 +273,7 @@ fn open_node(view: &NodeView, boot: BootId, now: Tick) -> Result<Node, DaemonErr
 }
 
 fn open_store(view: &NodeView, group: &Group, now: Tick) -> Result<Store, DaemonError> {
+    let mut own = None;
     let arbiter: Arc<dyn Arbiter> = match &view.arbiter {
         ArbiterSpec::Directory(root) => {
             let place = Place {
@@ -297,9 +288,14 @@ fn open_store(view: &NodeView, group: &Group, now: Tick) -> Result<Store, Daemon
         }
         ArbiterSpec::Etcd(spec) => Arc::new(open_etcd(view, group, spec)?),
         ArbiterSpec::Dynamodb { table } => open_dynamodb(view, group, table)?,
-        ArbiterSpec::None { .. } => return Err(DaemonError::NoStore { kind: "none" }),
+        ArbiterSpec::None { .. } => {
+            let made = Own::new(view, group);
+            let register = Arc::clone(&made.register);
+            own = Some(made);
+            register
+        }
     };
-    Ok(Store { arbiter, next_probe: now, troubled: false })
+    Ok(Store { arbiter, own, next_probe: now, troubled: false, split: false })
 }
 
 #[cfg(feature = "aws")]

@@ -61,6 +61,7 @@ impl Daemon {
 
     fn arbitrate(&mut self, group: GroupIndex, step: Of) {
         match step {
+            Of::Engine { command, .. } if !self.may_command(group, &command) => {}
             Of::Engine { id, volume, command } => self.command(group, id, volume, command),
             Of::Read { id } => {
                 let Some(store) = self.stores.get(group.0) else { return };
@@ -71,6 +72,7 @@ impl Daemon {
                     let _ = ends.send(End::Read { group, id, result }).await;
                 });
             }
+            Of::Swap { .. } if !self.may_write(group) => {}
             Of::Swap { id, expected, next } => {
                 let Some(store) = self.stores.get(group.0) else { return };
                 let (call, ends) = (store.arbiter.swap(expected, next), self.ends.clone());

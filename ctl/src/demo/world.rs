@@ -248,6 +248,7 @@ impl Node {
             node: self.id,
             data: self.data(),
             cluster_partition: self.dir.join("cluster"),
+            device: None,
             admin: self.dir.join("run/engine.sock"),
             ack: AckMode::Written,
             intent_idle: Span::millis(1_000),

@@ -224,7 +224,10 @@ fn parted_words(facts: &Facts<'_>, parted: &Parted, since: &str) -> String {
 fn next(facts: &Facts<'_>, record: Option<&VolumeRecord>) -> String {
     let (node, peer) = (facts.node, facts.node.peer());
     if facts.parted.is_some() {
-        return format!("decide which copy to keep: {PARTED_SECTION}; nothing is merged by itself");
+        return format!(
+            "decide which copy to keep, and run `lockstep mirror discard-local` where the other \
+             one is: {PARTED_SECTION}; nothing is merged by itself"
+        );
     }
     let Some(engine) = facts.engine else {
         return match facts.engine_trouble {

@@ -68,6 +68,8 @@ pub enum Verb {
         /// Whether to start.
         start: bool,
     },
+    /// Give this copy up for that of the peer, after both went on alone.
+    Discard,
     /// Stop in order.
     Shutdown,
     /// The daemon is there; how long held requests may wait without a decision.

@@ -2,8 +2,8 @@
 //! names the keys that nobody took.
 
 use super::{
-    CONNECTIONS_MAX, ClientsConfig, EngineConfig, LimitsConfig, LinkConfig, Named, POLL_US_MAX,
-    Problem, SyncConfig, Wrong,
+    CONNECTIONS_MAX, ClientsConfig, EngineConfig, KernelDevice, LimitsConfig, LinkConfig, Named,
+    POLL_US_MAX, Problem, SyncConfig, Wrong,
 };
 use crate::limits::{
     FLOWS_DEFAULT, FLOWS_MAX, INTENT_IDLE, INTENT_REGIONS_MAX, INTENT_REGIONS_MIN, SYNC_OPS_MAX,
@@ -191,11 +191,12 @@ fn whole(root: &Section<'_>) -> Option<EngineConfig> {
     // Every part is read before any of them is missed: all problems at once.
     let cluster = root.named("cluster");
     let group = root.named("group");
-    let volume = root.named("volume");
+    let volume: Option<Named<_>> = root.named("volume");
     let node = node(root);
     let data = root.required_path("data", "data = \"/dev/disk/by-id/…\"");
     let cluster_partition =
         root.required_path("cluster_partition", "cluster_partition = \"/dev/disk/by-id/…\"");
+    let device = device(root, volume.as_ref().map_or("", |volume| volume.name.as_str()));
     let admin = root.required_path("admin", "admin = \"/run/lockstep/orders.admin\"");
     let ack = ack(root);
     let mut intent_idle = INTENT_IDLE;
@@ -212,6 +213,7 @@ fn whole(root: &Section<'_>) -> Option<EngineConfig> {
         node: node?,
         data: data?,
         cluster_partition: cluster_partition?,
+        device,
         admin: admin?,
         ack: ack?,
         intent_idle,
@@ -221,6 +223,16 @@ fn whole(root: &Section<'_>) -> Option<EngineConfig> {
         times,
         limits,
     })
+}
+
+fn device(root: &Section<'_>, volume: &str) -> Option<KernelDevice> {
+    let value = root.take("device")?;
+    let path = value.as_str().map(PathBuf::from);
+    let device = path.and_then(|path| KernelDevice::parse(&path, volume));
+    if device.is_none() {
+        root.expected("device", KernelDevice::WANTED, value);
+    }
+    device
 }
 
 fn node(root: &Section<'_>) -> Option<NodeId> {

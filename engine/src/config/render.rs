@@ -39,6 +39,9 @@ pub(super) fn render(config: &EngineConfig) -> String {
     out.text("node", config.node);
     out.path("data", &config.data);
     out.path("cluster_partition", &config.cluster_partition);
+    if let Some(device) = config.device {
+        out.text("device", device.shown(&config.volume.name));
+    }
     out.path("admin", &config.admin);
     let ack = match config.ack {
         AckMode::Written => "written",

@@ -6,6 +6,7 @@ pub mod admin_lane;
 mod bufs;
 mod client_lane;
 mod clock;
+mod device_lane;
 mod digest;
 mod disk_lane;
 mod hub;

@@ -26,10 +26,18 @@ pub fn log(note: Note) {
         Note::VerifyMismatch { at } => {
             tracing::error!(offset = at.offset, bytes = at.len, "verify: both copies differ");
         }
+        Note::VerifyUnreadable { at } => tracing::error!(
+            offset = at.offset,
+            bytes = at.len,
+            "verify: the peer can't read what was to be compared; it is written there anew"
+        ),
         Note::SplitBrain => tracing::error!(
             "session refused: split brain, both copies went on alone; decide which one to keep: \
              RUNBOOK.md, \"Histories that parted\""
         ),
+        Note::Discarded => {
+            tracing::warn!("this copy was given up by an operator; it is filled from the peer's")
+        }
         Note::DiskSwapped => tracing::error!(
             "the data partition is not the one that the cluster partition describes; it counts \
              as Inconsistent"

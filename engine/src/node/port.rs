@@ -19,6 +19,8 @@ pub mod lane {
     pub const ADMIN: u8 = 5;
     /// Signals.
     pub const SIGNAL: u8 = 6;
+    /// The kernel's block device.
+    pub const DEVICE: u8 = 7;
 }
 
 /// The ring with a backlog.

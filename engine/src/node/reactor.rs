@@ -5,6 +5,7 @@
 use super::admin_lane::AdminLane;
 use super::client_lane::ClientLane;
 use super::clock;
+use super::device_lane::DeviceLane;
 use super::digest::Digester;
 use super::disk_lane::DiskLane;
 use super::hub::Hub;
@@ -14,7 +15,7 @@ use super::poll::{Awaited, Plan, Poller};
 use super::port::lane;
 use crate::error::StartError;
 use crate::replica::Replica;
-use crate::replica::action::Action;
+use crate::replica::action::{Action, Note};
 use crate::replica::event::{CmdId, Command, Event};
 use crate::units::{Span, Status, Tick};
 use crate::uring::{Done, File, Op, Token};
@@ -36,6 +37,8 @@ pub struct Reactor {
     pub disk: DiskLane,
     pub digester: Digester,
     pub clients: ClientLane,
+    /// Where the kernel shows the volume, if it does.
+    pub device: Option<DeviceLane>,
     pub peer: PeerLane,
     pub admin: AdminLane,
     pub signals: File,
@@ -98,6 +101,11 @@ impl Reactor {
             lane::CLIENT => self.clients.done(hub, done),
             lane::PEER => self.peer.done(hub, done),
             lane::ADMIN => self.admin.done(hub, done),
+            lane::DEVICE => {
+                if let Some(device) = &mut self.device {
+                    device.done(hub, &mut self.clients);
+                }
+            }
             _ => self.stop_signal(),
         }
     }
@@ -139,13 +147,21 @@ impl Reactor {
         loop {
             while let Some(event) = self.hub.events.pop_front() {
                 self.events += 1;
+                let fence = matches!(event, Event::Command { what: Command::Fence, .. });
                 self.replica.handle(event, self.hub.now);
                 while let Some(action) = self.replica.poll_action() {
                     self.carry_out(action);
                 }
+                if fence {
+                    // What an engine before this one left to wait must fail, too.
+                    self.show(false);
+                }
             }
             self.disk.retry_waiting(&mut self.hub);
             self.clients.flush(&mut self.hub);
+            if let Some(device) = &mut self.device {
+                device.look_after(&self.clients);
+            }
             self.peer.flush(&mut self.hub);
             if self.disk.has_aside() && self.hub.events.is_empty() {
                 // A ring that fails says so at the next wait.
@@ -190,18 +206,38 @@ impl Reactor {
                 notes::log_drop(session, why);
                 self.peer.drop_link(hub, session);
             }
-            Action::Clients { open } => self.clients.set_open(hub, open),
+            Action::Clients { open } => {
+                self.clients.set_open(hub, open);
+                self.show(open);
+            }
             Action::Reply { cmd: STOP, result: Err(refusal) } => {
                 tracing::error!(?refusal, "the stop signal was refused");
             }
             Action::Reply { cmd, result } => self.admin.reply(cmd, result),
             Action::KeepMark { mark } => self.admin.keep_mark(mark),
-            Action::Note(note) => notes::log(note),
+            Action::Note(note) => {
+                notes::log(note);
+                if note == Note::RecordLearned && !self.replica.may_serve() {
+                    self.show(false);
+                }
+            }
             Action::StatusChanged => self.admin.status_changed(),
             Action::Stopped => {
                 tracing::info!("stopped in order");
                 self.stop_by = Some(hub.now.after(LAST_WORDS));
             }
+        }
+    }
+
+    /// Makes or ends the kernel's device. A stop of this process alone ends nothing: requests wait
+    /// in the kernel for the engine that comes next.
+    fn show(&mut self, open: bool) {
+        let stopping = self.replica.is_stopping();
+        match &mut self.device {
+            Some(device) if open => device.attach(),
+            Some(device) if stopping => device.leave(),
+            Some(device) => device.detach(),
+            None => {}
         }
     }
 

@@ -5,6 +5,7 @@
 use super::admin_lane::{AdminLane, Hello};
 use super::bufs::Bufs;
 use super::client_lane::ClientLane;
+use super::device_lane::DeviceLane;
 use super::digest::Digester;
 use super::disk_lane::DiskLane;
 use super::hub::Hub;
@@ -24,7 +25,9 @@ use crate::units::{BootId, NodeId, StartId};
 use crate::uring::buffers::Arena;
 use crate::uring::{File, Ring, sys};
 use crate::wire::greeting::{GreetingConfig, Key};
+use lockstep_nbd::device::{Wanted, backend};
 use lockstep_nbd::protocol::Export;
+use lockstep_nbd::protocol::constants::BLOCK_BYTES_MIN;
 use std::collections::VecDeque;
 use std::env::VarError;
 use std::io;
@@ -67,7 +70,9 @@ pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
     let zeroes = hub.bufs.pools.internal.take().expect("the pool is fresh");
     let disk = DiskLane::new(data_file.clone(), meta_file, sb.tail_offset, zeroes);
     let digester = Digester::start(&mut hub).map_err(|error| StartError::Helper { error })?;
-    let clients = open_clients(config, &mut hub, &sb, data_file, !data.is_block())?;
+    let mut clients = open_clients(config, &mut hub, &sb, data_file, !data.is_block())?;
+    let waits = replica.may_serve();
+    let device = open_kernel_device(config, &mut hub, &mut clients, &data, waits)?;
     let peer = open_peer(config, key, &mut hub, &sb, boot, start)?;
     let hello = Hello { build: lockstep_nbd::BUILD_ID.to_string(), config_digest: config.digest() };
     let admin = AdminLane::new(&mut hub, hello, listen::unix("admin", &config.admin)?);
@@ -87,6 +92,7 @@ pub fn start(config: &EngineConfig) -> Result<Reactor, StartError> {
         disk,
         digester,
         clients,
+        device,
         peer,
         admin,
         signals,
@@ -185,6 +191,36 @@ fn open_clients(
         .map_err(|error| StartError::Export { error: error.into() })?;
     let most = config.limits.connections;
     Ok(ClientLane::new(hub, export, data, regular, sockets, most))
+}
+
+/// The kernel's device, if the configuration has one. Not over a file: its pages would be written
+/// back by the same kernel that waits for this engine (R37).
+fn open_kernel_device(
+    config: &EngineConfig,
+    hub: &mut Hub,
+    clients: &mut ClientLane,
+    data: &Device,
+    waits: bool,
+) -> Result<Option<DeviceLane>, StartError> {
+    let Some(device) = config.device else { return Ok(None) };
+    if !data.is_block() {
+        return Err(StartError::DeviceOverFile { path: data.path().to_path_buf() });
+    }
+    let wanted = Wanted {
+        index: device.index,
+        backend: backend(&config.volume.name),
+        size: clients.size(),
+        block_bytes: BLOCK_BYTES_MIN,
+        flags: clients.kernel_flags(),
+    };
+    clients.keep_place_for_kernel(hub);
+    let lane = DeviceLane::start(hub, wanted);
+    let mut lane = lane.map_err(|error| StartError::Helper { error })?;
+    if !waits {
+        // What an engine before this one left may not wait for this node to serve.
+        lane.detach();
+    }
+    Ok(Some(lane))
 }
 
 fn open_peer(

@@ -141,10 +141,14 @@ pub enum Note {
     VerifyDone { blocks: u64, mismatches: u64 },
     /// A block differed.
     VerifyMismatch { at: Extent },
+    /// The peer could not read a piece that was to be compared.
+    VerifyUnreadable { at: Extent },
     /// Two histories: the session was refused.
     SplitBrain,
     /// The data partition is not the one that the metadata describes (R21).
     DiskSwapped,
+    /// An operator gave this copy up; it waits to be filled.
+    Discarded,
     /// A frame of an older epoch was refused.
     OldEpochRefused,
 }

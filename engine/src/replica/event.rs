@@ -107,6 +107,9 @@ pub enum Command {
     Verify { start: bool },
     /// Raise the life counter in superblock and tail, flush, mark the stop as clean.
     Shutdown,
+    /// Give this copy up for that of the peer: stop answering, forget the record, and be filled
+    /// whole. Replies when that is durable. Only for an operator, after both went on alone.
+    Discard,
     /// The daemon is there and has these limits; the engine's own `suspend_max` stands back.
     Attend { suspend_max: Option<Span> },
 }

@@ -117,6 +117,8 @@ impl Replica {
         if first {
             self.note(Note::PeerConnected);
         }
+        // What it says of its copy counts in decisions, also where nothing follows from it here.
+        self.out.push_back(Action::StatusChanged);
         self.judge();
     }
 
@@ -156,6 +158,9 @@ impl Replica {
 
     /// Both sides must hold the same record before anything is decided: the older one learns.
     fn judge_record(&mut self, hello: &Hello) -> bool {
+        if self.refuse_apart(hello) {
+            return true;
+        }
         let version = |record: &Option<VolumeRecord>| record.map_or(0, |r| r.version.0);
         let (ours, theirs) = (version(&self.meta.get().record), version(&hello.record));
         if ours < theirs {
@@ -454,7 +459,7 @@ impl Replica {
             Message::DropBits { .. } => self.on_drop_bits(),
             Message::Life { counter } => self.on_life(counter),
             Message::Bye(reason) => {
-                self.split_brain |= reason == ByeReason::Unrelated;
+                self.split_brain |= self.told_apart(reason);
                 self.drop_session(DropReason::PeerSaid(reason), self.set.times.grace);
             }
             Message::Write { token, at, fua } => self.on_peer_write(token, at, fua, buf),

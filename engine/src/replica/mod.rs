@@ -7,6 +7,7 @@ pub mod action;
 mod bits;
 mod checkpoint;
 mod dirty;
+mod discard;
 pub mod event;
 mod fence;
 mod flush;
@@ -444,6 +445,7 @@ impl Replica {
             Then::LifeStored { counter } => self.life_stored(counter),
             Then::DemoteStored => self.demote_stored(),
             Then::StopStored => self.out.push_back(Action::Stopped),
+            Then::Discarded { cmd } => self.discarded(cmd),
             Then::DistrustStored => self.say_hello(),
             Then::SwapStored { life } => self.bind_device(life),
         }

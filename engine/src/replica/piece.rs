@@ -190,6 +190,16 @@ impl Replica {
         self.acked_at = self.now; // Where nothing differs, no write is ever reported.
         // A target that can't read a block gets it whole: no digests means all differ.
         let usable = status == Status::Ok && digests.len() as u64 == blocks;
+        if piece.verify && !usable {
+            // Nothing says that it differs.
+            piece.failed = true;
+            let (at, busy) = (*at, piece.busy);
+            self.verify_unreadable(at);
+            if !busy {
+                self.finish_piece(key);
+            }
+            return;
+        }
         piece.theirs = Some(if usable { digests } else { Box::default() });
         self.compare_piece(key);
     }

@@ -121,7 +121,7 @@ impl Replica {
                 sync.cursor = u64::MAX;
                 return;
             };
-            let limit = first + if sync.single { 1 } else { PIECE_BLOCKS_MAX as u64 };
+            let limit = first + sync.careful.unwrap_or(PIECE_BLOCKS_MAX as u64);
             let end = self.dirty.bitmap.next_clear(first, limit);
             sync.cursor = end;
             sync.inflight += 1;
@@ -157,6 +157,9 @@ impl Replica {
     pub(super) fn sync_piece_done(&mut self, at: Extent, ok: bool) {
         let Some(sync) = &mut self.sync else { return };
         sync.inflight -= 1;
+        if let Some(blocks) = &mut sync.careful {
+            *blocks = if ok { (*blocks * 2).min(PIECE_BLOCKS_MAX as u64) } else { 1 };
+        }
         if ok {
             sync.unflushed.push((at, false));
             sync.unflushed_bytes += u64::from(at.len);
@@ -197,8 +200,8 @@ impl Replica {
         self.recheck = true;
     }
 
-    /// Next pass, or the end. One that got nowhere is followed by one that goes block by block, so
-    /// that what can't be read keeps nothing beside it dirty.
+    /// Next pass, or the end. One that got nowhere is followed by a careful one, so that what can't
+    /// be read keeps nothing beside it dirty.
     fn end_sync_if_done(&mut self) {
         let dirty = self.dirty.bitmap.count();
         let Some(sync) = &mut self.sync else { return };
@@ -210,9 +213,9 @@ impl Replica {
                 sync.cursor = 0;
                 let nothing = sync.done == sync.pass_done;
                 sync.pass_done = sync.done;
-                let single = sync.single;
-                sync.single = nothing && !single;
-                if nothing && single {
+                let careful = sync.careful.is_some();
+                sync.careful = (nothing && !careful).then_some(1);
+                if nothing && careful {
                     sync.retry_at = self.now.after(PASS_PAUSE);
                     self.reconcile_gets_nowhere();
                 }

@@ -69,6 +69,7 @@ impl Replica {
             }
             Command::Verify { start } => self.on_verify_command(cmd, start),
             Command::Shutdown => self.demote(cmd, true),
+            Command::Discard => self.discard(cmd),
             Command::Attend { suspend_max } => {
                 self.suspend_max = suspend_max;
                 self.reply(cmd, Ok(()));

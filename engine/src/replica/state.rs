@@ -225,8 +225,9 @@ pub(super) struct Sync {
     pub remaining_at: u64,
     /// Blocks done when the pass began: a pass that got nowhere is not repeated at once.
     pub pass_done: u64,
-    /// Pieces of this pass are of one block.
-    pub single: bool,
+    /// The pass looks for blocks that can be read: the next piece has so many at most. It starts
+    /// with one, doubles with each that went well, and begins anew after one that did not.
+    pub careful: Option<u64>,
     /// Pieces start from then on: after a pass that got nowhere, and under a bounded rate.
     pub retry_at: Tick,
 }
@@ -250,7 +251,7 @@ impl Sync {
             progress_at: now,
             remaining_at: u64::MAX,
             pass_done: 0,
-            single: false,
+            careful: None,
             retry_at: now,
         }
     }
@@ -285,6 +286,8 @@ pub(super) enum Then {
     DemoteStored,
     /// Orderly stop is stored.
     StopStored,
+    /// An operator gave this copy up.
+    Discarded { cmd: CmdId },
     /// The copy was found to be another's or older (R21) in a session.
     DistrustStored,
     /// As above, for a device that is bound anew: both tail slots follow, above this life.

@@ -3,9 +3,24 @@
 use super::Replica;
 use super::state::{Grow, Stage};
 use crate::limits::ATTEMPTS_MAX;
-use crate::units::{BLOCK_BYTES, LinkState, Members, Mirror, OpenAttempt, Role, Status};
+use crate::units::{
+    BLOCK_BYTES, LinkState, Members, Mirror, OpenAttempt, Role, Status, VolumeRecord,
+};
 
 impl Replica {
+    /// Whether this process is to end: another one may serve here soon.
+    pub fn is_stopping(&self) -> bool {
+        self.leaving.as_ref().is_some_and(|leaving| leaving.stop)
+    }
+
+    /// Whether the last record is one under which this node may serve, now or later.
+    pub fn may_serve(&self) -> bool {
+        let names = |record: &VolumeRecord| {
+            record.primary == Some(self.node) && record.members.contains(self.node)
+        };
+        self.record.as_ref().is_some_and(names)
+    }
+
     /// A snapshot for the daemon and for people.
     pub fn status(&self) -> Status {
         let sb = self.meta.get();

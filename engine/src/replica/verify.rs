@@ -76,6 +76,17 @@ impl Replica {
         }
     }
 
+    /// The peer can't read a piece: it is written there anew.
+    pub(super) fn verify_unreadable(&mut self, at: Extent) {
+        self.note(Note::VerifyUnreadable { at });
+        if self.verify.is_some() {
+            self.mark_dirty(at);
+            if self.stage == Stage::Mirrored {
+                self.repair_members();
+            }
+        }
+    }
+
     /// Both are members and blocks differ: they are made equal before they count again.
     pub(super) fn repair_members(&mut self) {
         let total = self.dirty.bitmap.count();

@@ -17,6 +17,9 @@ pub const API: &str = "127.0.0.1:7791";
 /// Where the store of the record listens, when it is etcd.
 pub(super) const ETCD: &str = "http://10.77.2.1:2379";
 
+/// What answers a node that is not cut off; each has its own, so that either can be cut off.
+pub(super) const WORLD: &str = "10.77.3.254";
+
 fn fresh() -> String {
     format!("{:032x}", host::nonce().expect("random numbers").0)
 }
@@ -56,9 +59,10 @@ listen = {{ a = \"{API}\", b = \"127.0.0.1:7792\" }}
         run = both("run"),
         state = both("state"),
         engine = bins.engine.display(),
-        arbiter = match setup.etcd {
-            true => format!("type = \"etcd\"\nendpoints = [\"{ETCD}\"]"),
-            false => format!("type = \"directory\"\ndirectory = {}", both("arbiter")),
+        arbiter = match (setup.etcd, setup.storeless) {
+            (true, _) => format!("type = \"etcd\"\nendpoints = [\"{ETCD}\"]"),
+            (false, true) => "type = \"none\"\nprobe = \"world\"".to_owned(),
+            (false, false) => format!("type = \"directory\"\ndirectory = {}", both("arbiter")),
         },
     );
     for n in 0..setup.volumes {
@@ -78,6 +82,12 @@ listen = {{ a = \"{API}\", b = \"127.0.0.1:7792\" }}
     }
     let _ = write!(out, "[[groups]]\nid = \"{group}\"\nname = \"{GROUP}\"\n");
     resources(&mut out, root, setup.volumes);
+    if setup.storeless {
+        out.push_str(&format!(
+            "[[monitors]]\nname = \"world\"\ntype = \"ping\"\ntargets = [\"{WORLD}\"]\n\
+             interval = \"500 ms\"\ntimeout = \"500 ms\"\nretries = 2\ntarget = \"none\"\n"
+        ));
+    }
     times(&mut out, &setup.times);
     out + &boots()
 }

@@ -199,6 +199,12 @@ impl Member {
         point(&self.dir().join("arbiter"), &target);
     }
 
+    /// Whether the world outside the pair answers this node.
+    pub fn world(&self, there: bool) {
+        let (verb, space) = (if there { "add" } else { "del" }, &self.space);
+        ip(&format!("-n {space} addr {verb} {}/32 dev lo", super::config::WORLD));
+    }
+
     /// Loses what this node sends over a cable, while what it is sent still comes; or no more.
     pub fn mute(&self, cable: &str, mute: bool) {
         let (net, host) =

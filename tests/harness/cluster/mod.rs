@@ -50,6 +50,8 @@ pub struct Setup {
     pub times: Times,
     /// The record lies in etcd, not in a directory.
     pub etcd: bool,
+    /// There is no store: the pair itself keeps the record, and each node has a world to look at.
+    pub storeless: bool,
     /// For a soak: a small disk for the state of each daemon, and wall clocks that can be stepped.
     pub soak: bool,
     /// Mirrored volumes of the group.
@@ -58,7 +60,7 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { times: Times::DEFAULT, etcd: false, soak: false, volumes: 1 }
+        Setup { times: Times::DEFAULT, etcd: false, storeless: false, soak: false, volumes: 1 }
     }
 }
 
@@ -157,6 +159,7 @@ impl Cluster {
                 daemon: None,
                 soak: setup.soak,
             };
+            member.world(true);
             for dir in ["run", "state"] {
                 fs::create_dir_all(member.dir().join(dir)).expect("a directory");
             }

@@ -238,7 +238,9 @@ impl World {
             Fault::KillEngine(node) => return self.kill_engine(node, Some(length)),
             Fault::KillDaemon(node) => return self.kill_daemon(node, Some(length)),
             Fault::Freeze(node) => {
-                self.host(node).frozen_until = self.now().after(length);
+                let until = self.now().after(length);
+                let host = self.host(node);
+                host.frozen_until = host.frozen_until.max(until);
                 return;
             }
             Fault::BadBlock(node) => return self.bad_block(node),
@@ -511,6 +513,7 @@ impl World {
         let done = [NodeId::A, NodeId::B].iter().all(knows) && self.arbiter.roll_back();
         if done {
             self.witness.rolled_back = self.now();
+            self.witness.told_older = Default::default();
         }
         done
     }

@@ -297,6 +297,7 @@ impl World {
         for node in [NodeId::A, NodeId::B] {
             if seen.members.contains(node) && !members.contains(node) {
                 let filled = self.judge.is_filled(&self.hosts[index(node)].disk);
+                let filled = filled && self.is_proven(node, &seen);
                 self.host(node).content_lost &= !filled;
             }
         }
@@ -332,13 +333,19 @@ impl World {
         let steady = told && awake(host.frozen_until) && awake(self.network_since);
         let quick = host.disk.faults.slow == 0 && !host.hurt;
         let wants = self.plan.auto_takeover && self.would_take(node.peer());
-        started && alone && ready && steady && quick && wants
+        let peer = index(node.peer());
+        let asks = !(self.arbiter.down || self.arbiter.cut[peer] || self.arbiter.late[peer] > 0);
+        started && alone && ready && steady && quick && wants && asks
     }
 
     /// An answer of the arbiter, or the time-out; whichever is first counts.
     pub fn arbiter_reply(&mut self, node: NodeId, run: u64, step: StepId, reply: Reply) {
         let daemon = self.host(node).daemon.as_mut().filter(|daemon| daemon.run == run);
+        let engine = daemon.as_ref().is_some_and(|daemon| daemon.engine.is_some());
         if daemon.is_some_and(|daemon| daemon.asking.remove(&step)) {
+            if engine && self.arbiter.is_rolled_back() && matches!(reply, Reply::Read(_)) {
+                self.witness.told_older(node, run);
+            }
             let event = match reply {
                 Reply::Read(result) => Event::ArbiterRead { id: step, result },
                 Reply::Swap(result) => Event::ArbiterSwapped { id: step, result },

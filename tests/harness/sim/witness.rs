@@ -11,6 +11,7 @@ use super::judge::index;
 use super::partition;
 use super::world::World;
 use lockstep_ctl::decide::record::Record;
+use lockstep_engine::format::superblock::Superblock;
 use lockstep_engine::replica::settings::AckMode;
 use lockstep_engine::units::{
     DiskState, Generation, Members, NodeId, OpenAttempt, Session, Span, Tick, Version, VolumeRecord,
@@ -38,9 +39,18 @@ pub struct Witness {
     pieces: [(Session, BTreeSet<u64>); 2],
     /// When the arbiter was last set back.
     pub rolled_back: Tick,
+    /// Daemons (a, b) to which it has told an older record since, and how often.
+    pub told_older: [(u64, u32); 2],
 }
 
 impl Witness {
+    /// The arbiter, set back, has answered a daemon that knows its engine.
+    pub fn told_older(&mut self, node: NodeId, run: u64) {
+        let (daemon, times) = &mut self.told_older[index(node)];
+        *times = if *daemon == run { *times + 1 } else { 1 };
+        *daemon = run;
+    }
+
     /// A daemon says that its node has given up the group at that version.
     pub fn released(&mut self, node: NodeId, version: Option<Version>) {
         self.releases.extend(version.map(|version| (index(node), version)));
@@ -212,15 +222,19 @@ impl World {
             // A device may fail while the write travels; the owner holds all answers until then.
             let joins = joins && !host.broken;
             let Some(found) = partition::stored(&host.disk).filter(|_| joins) else { continue };
-            let whole = found.disk == DiskState::UpToDate && !found.needs_full;
-            let proven = whole && found.generation == record.generation;
-            if !host.content_lost && !proven {
+            if !host.content_lost && !is_proven(&found, record) {
                 self.judge.violate(format!(
                     "R27: node {node} became a member in v{} while its superblock says {:?}",
                     record.version.0, found.disk
                 ));
             }
         }
+    }
+
+    /// Whether a copy says of itself that it is a member's under this record.
+    pub fn is_proven(&self, node: NodeId, record: &VolumeRecord) -> bool {
+        let found = partition::stored(&self.hosts[index(node)].disk);
+        found.is_some_and(|found| is_proven(&found, record))
     }
 
     /// An engine's superblock is durable in both slots.
@@ -288,12 +302,22 @@ impl World {
                 "R4: node {node} serves while its own write that gives the group away may land"
             ));
         }
+        // Alone under its record it may go on without the arbiter (R10): it has to have been told,
+        // and not only by a read that began before it knew of anything newer.
+        let daemon = self.hosts[index(node)].daemon.as_ref().map(|daemon| daemon.run);
+        let (heard, times) = self.witness.told_older[index(node)];
+        let told = daemon == Some(heard) && times > 1;
         let since = self.witness.rolled_back.after(CONFIRMED);
         let forced = self.arbiter.newest().is_some_and(|record| record.forced);
-        if self.arbiter.is_rolled_back() && since <= self.now() && !forced {
+        if self.arbiter.is_rolled_back() && told && since <= self.now() && !forced {
             self.judge.violate(format!(
                 "§3.1: node {node} begins to serve while the arbiter holds an older record"
             ));
         }
     }
+}
+
+fn is_proven(found: &Superblock, record: &VolumeRecord) -> bool {
+    let whole = found.disk == DiskState::UpToDate && !found.needs_full;
+    whole && found.generation == record.generation
 }

@@ -71,8 +71,11 @@ impl Caller {
         let Some(peer) = lives.peer else { return Err(CallError::NotHeard) };
         let deadline = Instant::now() + patience;
         let mut causes = Vec::new();
-        for path in &self.paths {
-            let by = deadline.min(Instant::now() + GREETING_MAX);
+        for (tried, path) in self.paths.iter().enumerate() {
+            // A silent path leaves the others their share of the time.
+            let left = u32::try_from(self.paths.len() - tried).unwrap_or(u32::MAX);
+            let share = deadline.saturating_duration_since(Instant::now()) / left;
+            let by = Instant::now() + share.min(GREETING_MAX);
             let met = match timeout_at(by, self.meet(path, lives.own, peer)).await {
                 Ok(met) => met,
                 Err(_) => Err(Failed::Late),

@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 
 /// Pause between attempts: the kernel tells nobody when a device or a mount is free.
 const PAUSE: Span = Span::millis(200);
+/// Time that a volume's device has to come, after the engine has begun to serve.
+const COMING_MAX: Span = Span::millis(5_000);
 /// Longest time for which holders may end by themselves, and longest time after SIGTERM.
 const POLITE_MAX: Span = Span::millis(5_000);
 
@@ -71,6 +73,7 @@ pub(super) async fn start(spec: &FsSpec, context: &Context, deadline: Tick) -> R
         }
         Truth::Nothing => {}
     }
+    await_device(spec, deadline).await;
     usable(spec).map_err(|(cause, hint)| fail(cause, hint))?;
     let due = fsck::due(spec, context);
     if fsck::check(spec, due, context, deadline).await? == Checked::NeedsReplay {
@@ -141,6 +144,29 @@ fn wrong_with(spec: &FsSpec, found: &Mount) -> Option<String> {
         return Some("it has become read-only, as after an error of its device".to_owned());
     }
     found.has("shutdown").then(|| "it has shut itself down after an error".to_owned())
+}
+
+/// Waits for a device that is on its way: it is shown, and named, a moment after its volume is
+/// promoted.
+async fn await_device(spec: &FsSpec, deadline: Tick) {
+    let until = clock::now().after(COMING_MAX).min(deadline);
+    while !has_content(&spec.device) {
+        let next = clock::now().after(PAUSE);
+        if next >= until {
+            return;
+        }
+        tokio::time::sleep(clock::until(next)).await;
+    }
+}
+
+/// Whether it is a block device that is larger than nothing; the device itself is not opened.
+fn has_content(device: &Path) -> bool {
+    let Ok(found) = std::fs::metadata(device) else { return false };
+    let number = found.rdev();
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    let size = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/size"));
+    // Without /sys, the mount says what is wrong.
+    found.file_type().is_block_device() && size.map_or(true, |size| size.trim() != "0")
 }
 
 /// Why the mount can't be tried, and what to do.

@@ -281,4 +281,14 @@ pub const TABLE: &[Route] = &[
             "make a copy the truth that may lack acknowledged writes",
         )
     },
+    Route {
+        body: &[VOLUME],
+        ..post(
+            "/v1/volumes/{volume}/discard-local",
+            What::AskVolume(|given| {
+                Some(Verb::DiscardLocal { volume: given.text("volume")?.to_owned() })
+            }),
+            "after both went on alone: give up the copy here for that of the other node",
+        )
+    },
 ];

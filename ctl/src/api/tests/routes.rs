@@ -20,6 +20,7 @@ fn verbs() -> Vec<Verb> {
         Verb::Move,
         Verb::Stop,
         Verb::ForcePromote { volume: name() },
+        Verb::DiscardLocal { volume: name() },
         Verb::Cluster,
         Verb::WatchCluster,
         Verb::Service(ClusterVerb::Start),

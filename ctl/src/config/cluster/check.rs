@@ -164,10 +164,17 @@ fn is_node(cluster: &Cluster, address: IpAddr) -> bool {
 /// Without a store, a node must be able to tell that it is the isolated one.
 fn probe(local: &Local, notes: &Notes) {
     let ArbiterSpec::None { probe } = &local.arbiter else { return };
+    let bare = |group: &Group| !group.implicit && group.settings.volumes.is_empty();
+    for (g, group) in local.groups.iter().enumerate().filter(|(_, group)| bare(group)) {
+        if !group.specs.is_empty() {
+            let group = group.settings.name.clone();
+            notes.at_key(&format!("groups[{g}].resources"), Wrong::NoStoreForSeat { group });
+        }
+    }
     if probe.is_empty() {
         return;
     }
-    let own = local.monitors.iter().filter(|monitor| !monitor.automatic);
+    let mut own = local.monitors.iter().filter(|monitor| !monitor.automatic);
     let Some(monitor) = own.clone().find(|monitor| monitor.settings.name == *probe) else {
         let there = own.map(|monitor| monitor.settings.name.as_str());
         let near = super::units::near(probe, there).map(str::to_owned);
@@ -176,7 +183,16 @@ fn probe(local: &Local, notes: &Notes) {
     };
     let reaches = matches!(monitor.spec, Probe::Ping { .. } | Probe::Port { .. });
     if !reaches || monitor.settings.timing != Timing::Always {
-        notes.at_key("arbiter.probe", Wrong::Probe { name: probe.clone() });
+        return notes.at_key("arbiter.probe", Wrong::Probe { name: probe.clone() });
+    }
+    // The owner has to know whether it is cut off before its lease ends (DECISIONS 20).
+    let four = Span(monitor.settings.interval.0.saturating_mul(4));
+    if four > local.times.lease {
+        let small = "4 × interval of the arbiter's probe";
+        let (large, large_is) = ("times.lease", local.times.lease);
+        let wrong = Wrong::Times { small, small_is: four, large, large_is, equal: true };
+        let n = own.position(|one| one.settings.name == *probe).unwrap_or(0);
+        notes.at_key(&format!("monitors[{n}].interval"), wrong);
     }
 }
 

@@ -69,6 +69,8 @@ pub enum Wrong {
     Late { detected: Span, timeout: Span },
     /// The probe of an arbiter `none` that proves nothing.
     Probe { name: String },
+    /// A group without a mirror, where nothing outside the pair keeps its record.
+    NoStoreForSeat { group: String },
     /// A target whose answer says nothing about being isolated.
     NodeAsTarget { address: String },
     /// Two addresses of different families.
@@ -115,6 +117,9 @@ impl Wrong {
             }
             Wrong::Probe { .. } => {
                 "name a monitor with type \"ping\" or \"port\" that runs always".to_owned()
+            }
+            Wrong::NoStoreForSeat { .. } => {
+                "use an arbiter with a store, or put the resources behind a mirror".to_owned()
             }
             Wrong::NodeAsTarget { .. } => {
                 "ask a host that both nodes reach without each other, such as the gateway"
@@ -175,6 +180,11 @@ impl fmt::Display for Wrong {
             Wrong::Probe { name } => {
                 write!(f, "monitor \"{name}\" can't tell whether this node is isolated")
             }
+            Wrong::NoStoreForSeat { group } => write!(
+                f,
+                "group \"{group}\" has no mirror: after a split nothing would tell its two sides \
+                 apart"
+            ),
             Wrong::NodeAsTarget { address } => {
                 write!(f, "{address} is a node of this cluster; its answer proves no connection")
             }

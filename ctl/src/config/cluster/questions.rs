@@ -168,7 +168,7 @@ impl Answers {
             out.text("name", &volume.name);
             out.pair("data", &volume.data);
             out.pair("cluster_partition", &volume.cluster_partition);
-            out.text("device", &format!("/dev/nbd{n}"));
+            out.text("device", &format!("/dev/lockstep/{}", volume.name));
             let port = u16::try_from(n).unwrap_or(u16::MAX).saturating_add(PORT_FIRST);
             out.line(format_args!("port = {port}"));
         }

@@ -6,7 +6,7 @@ use super::{
     Monitor, Volume,
 };
 use crate::config::Named;
-use lockstep_engine::config::{EngineConfig, LinkConfig, Named as EngineNamed};
+use lockstep_engine::config::{EngineConfig, KernelDevice, LinkConfig, Named as EngineNamed};
 use lockstep_engine::limits::Times;
 use lockstep_engine::units::{BootId, ClusterId, GroupId, NodeId, Span};
 use std::net::SocketAddr;
@@ -172,6 +172,7 @@ fn engine(own: &Local, peer: &Local, volume: &Volume) -> Option<EngineView> {
         node: own.node,
         data: volume.data.clone(),
         cluster_partition: volume.cluster_partition.clone(),
+        device: volume.device.as_deref().and_then(|path| KernelDevice::parse(path, name)),
         admin: own.paths.run.join(format!("{name}.admin")),
         ack: volume.ack,
         intent_idle: volume.intent_idle,

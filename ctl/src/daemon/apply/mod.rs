@@ -20,7 +20,7 @@ mod words;
 
 pub use source::{Source, SourceError, this_node};
 
-use super::{Daemon, End, start};
+use super::{Daemon, End};
 use crate::act::clock;
 use crate::act::events::Weight;
 use crate::act::installed::Record;
@@ -217,7 +217,6 @@ impl Daemon {
             Err((code, message)) => return refuse(code, message),
         };
         let mut stops = self.stops(&draft.changes);
-        stops.extend(self.unfit(&draft.cluster));
         if needs_both(&draft.changes) && !self.peer_heard(clock::now()) {
             stops.push(format!(
                 "node {} is not heard, and this change needs both nodes; bring it back first",
@@ -263,13 +262,6 @@ impl Daemon {
         let rests = rests(&changes, source.cluster.local(self.view.node));
         let rests = rests.iter().map(|(group, resource)| format!("{group}/{resource}")).collect();
         Ok(Draft { text, cluster, changes, rests })
-    }
-
-    /// Why this release can't run a file that has no mistakes.
-    fn unfit(&self, cluster: &Cluster) -> Option<String> {
-        let node = self.view.node;
-        let error = start::fits(&cluster.node(node)).err()?;
-        Some(format!("node {node}: {error}"))
     }
 
     /// What must be stopped on this node before these changes.

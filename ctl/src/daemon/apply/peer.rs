@@ -13,6 +13,7 @@ use lockstep_engine::units::Tick;
 impl Daemon {
     /// The other daemon asks.
     pub(in crate::daemon) fn asked(&mut self, asked: Asked) {
+        let Some(asked) = self.record_asked(asked) else { return };
         let changes_here =
             matches!(words::asked(&asked.body), Ok(Ask::Prepare { .. } | Ask::Commit { .. }));
         if changes_here && self.applying.is_short() {
@@ -32,11 +33,7 @@ impl Daemon {
         }
         let stops = match &ask {
             Ask::Prepare { text, .. } => match Cluster::parse(text) {
-                Ok(cluster) => {
-                    let mut stops = self.stops(&changes(&source.cluster, &cluster));
-                    stops.extend(self.unfit(&cluster));
-                    stops
-                }
+                Ok(cluster) => self.stops(&changes(&source.cluster, &cluster)),
                 Err(mistakes) => mistakes.iter().map(|one| format!("node {node}: {one}")).collect(),
             },
             _ => Vec::new(),

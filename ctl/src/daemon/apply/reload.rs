@@ -161,6 +161,23 @@ pub(in crate::daemon) async fn reload(
     }
 }
 
+/// Opens the daemon anew as it is: what its deciders know is no more.
+///
+/// # Errors
+/// It could not be opened.
+pub(in crate::daemon) async fn reopen(
+    daemon: Daemon,
+    ears: Ears,
+    asked: &mpsc::Sender<Asked>,
+) -> Result<(Daemon, Ears), DaemonError> {
+    let view = daemon.view.clone();
+    let (mut former, applying, view) = daemon.dismantle(&view);
+    let asks = close(ears).await;
+    let (channels, ears) = Channels::open(asked, asks);
+    let daemon = start::start(view, applying, &channels, &mut former)?;
+    Ok((daemon, ears))
+}
+
 /// Waits until the tasks of the old daemon have let go of the engines.
 async fn close(ears: Ears) -> mpsc::Receiver<Asked> {
     let Ears { told, mut heard, asks, .. } = ears;

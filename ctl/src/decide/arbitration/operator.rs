@@ -65,8 +65,10 @@ impl Decider {
             if let Some(request) = op.request {
                 self.reply(request, result);
             }
-            if matches!(op.verb, Verb::Takeover) {
-                self.auto_at = now.after(self.times().heartbeat_timeout);
+            // One of this node's own that got nowhere is not begun again at once. It must not wait
+            // long: what it needs may be there by then, and a peer's boot grace counts on it.
+            if matches!(op.verb, Verb::Takeover) && op.request.is_none() {
+                self.auto_at = now.after(self.times().arbiter_attempt);
             }
         }
         true

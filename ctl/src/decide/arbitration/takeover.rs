@@ -232,7 +232,6 @@ impl Decider {
         if now < self.auto_at {
             return self.wake_at(self.auto_at);
         }
-        self.auto_at = now.after(self.times().heartbeat_timeout);
         self.op = Some(Op::own(Verb::Takeover, now));
         self.doubt();
         self.op_turn(now);

@@ -265,7 +265,8 @@ impl Group {
         if around.owner == Some(self.node.peer()) && peer_up {
             // It runs there: what was tried before to bring it up is over.
             self.resources.iter_mut().for_each(|resource| resource.failovers = 0);
-            self.stopped = false;
+            // Whoever started it there did so after an earlier stop, not after one under way.
+            self.stopped &= self.asked.is_some_and(|asked| asked.verb == GroupVerb::Stop);
         }
         let halted = around.peer.is_some_and(|peer| peer.stopped) && ownerless;
         let rests = matches!(self.state, State::Down | State::Claiming);

@@ -79,6 +79,10 @@ pub enum Sentence {
     SurvivorUnknown,
     /// No record exists.
     NoRecord,
+    /// No store, and nothing outside the pair answers it: it would take itself for cut off.
+    Isolated,
+    /// No store, and both nodes went on alone.
+    Split,
 }
 
 fn as_debug<S: serde::Serializer>(why: &step::Refused, to: S) -> Result<S::Ok, S::Error> {
@@ -128,6 +132,10 @@ impl Sentence {
                 format!("the daemon of node {stays} is not heard: it could decide nothing")
             }
             Sentence::NoRecord => "no record exists".to_owned(),
+            Sentence::Isolated => format!(
+                "the isolation probe does not answer node {stays}: it would take itself for cut off"
+            ),
+            Sentence::Split => "both nodes went on alone: nothing is decided any more".to_owned(),
         }
     }
 
@@ -162,6 +170,12 @@ impl Sentence {
             }
             Sentence::SurvivorUnknown => {
                 format!("start the daemon of node {stays}, or repair the heartbeats' network")
+            }
+            Sentence::Isolated => {
+                format!("mend what the isolation probe asks for, seen from node {stays}")
+            }
+            Sentence::Split => {
+                "run `lockstep mirror discard-local` on the node whose copy is given up".to_owned()
             }
             Sentence::NoRecord => {
                 "run `lockstep mirror create` on the node whose data counts".to_owned()

@@ -190,3 +190,25 @@ pub fn an_arbiter_that_is_right_again_puts_no_takeover_off() {
     let took = world.ms - died;
     assert!((5_000..6_000).contains(&took), "{took} ms: A may start alone after 7250");
 }
+
+/// What an operator asked for and did not get is no reason to wait with what has become right
+/// since: the owner may start alone once its boot grace is over (§1.2, seed 806676).
+#[test]
+pub fn a_refused_request_puts_no_takeover_off() {
+    let mut world = World::serving(A);
+    world.auto = true;
+    world.daemon_dies(B);
+    world.daemon_starts(B);
+    world.run(6_000);
+    world.beats = false; // The link alone shows that the owner lives.
+    let request = world.ask(B, Verb::Takeover);
+    world.run(6_000);
+    world.host_dies(A);
+    let died = world.ms;
+    while world.role(B) != Role::Primary && world.ms < died + 20_000 {
+        world.run(50);
+    }
+    let took = world.ms - died;
+    assert_eq!(world.answer(request), Some(Err(Refused::PeerAlive)));
+    assert!((5_000..6_000).contains(&took), "{took} ms: A may start alone after 7250");
+}

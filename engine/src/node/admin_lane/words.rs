@@ -19,6 +19,7 @@ pub fn to_command(verb: &Verb) -> Option<Command> {
         Verb::Mark { mark } => Command::Mark { mark: *mark },
         Verb::PauseSync { paused } => Command::PauseSync { paused: *paused },
         Verb::Verify { start } => Command::Verify { start: *start },
+        Verb::Discard => Command::Discard,
         Verb::Shutdown => Command::Shutdown,
         Verb::Attend { suspend_max_ms } => {
             let suspend_max = suspend_max_ms.map(|ms| Span(ms.saturating_mul(1_000_000)));

@@ -71,6 +71,8 @@ pub(super) struct Conn {
     /// Not parsed until its client has read some of its replies.
     pub choked: bool,
     pub greet_by: Option<Tick>,
+    /// The kernel's own: a request that gets no answer is asked again by it.
+    pub kernel: bool,
 }
 
 impl Conn {

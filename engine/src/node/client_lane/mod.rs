@@ -1,4 +1,5 @@
-//! Clients: NBD over unix and TCP sockets. Bytes in, request pieces to the replica, answers out.
+//! Clients: NBD over unix and TCP sockets, and the kernel's own over a pair of sockets. Bytes in,
+//! request pieces to the replica, answers out.
 //! Always: connections live and die apart; a request of a dead connection is carried out and its
 //! answer dropped; answers of one turn leave in one send; reads leave from their slots.
 //! Survives: clients that lie, stall, or vanish at any byte.
@@ -6,6 +7,7 @@
 mod admit;
 mod conn;
 mod feed;
+mod kernel;
 mod request;
 mod share;
 mod status;
@@ -64,6 +66,14 @@ struct Listener {
     again_at: Option<Tick>,
 }
 
+/// What a connection begins with.
+struct Seated {
+    protocol: Connection,
+    out: Outbox,
+    greet_by: Option<Tick>,
+    kernel: bool,
+}
+
 /// The lane of the clients.
 pub struct ClientLane {
     export: Export,
@@ -71,6 +81,8 @@ pub struct ClientLane {
     regular: bool,
     listeners: Vec<Listener>,
     conns: Vec<Option<Conn>>,
+    /// Places for those who connect; the one behind them is the kernel's.
+    guests: usize,
     generations: Vec<u32>,
     requests: Requests,
     shares: Shares,
@@ -108,6 +120,7 @@ impl ClientLane {
             regular,
             listeners,
             conns: (0..places).map(|_| None).collect(),
+            guests: places,
             generations: vec![0; places],
             requests: Requests::default(),
             shares: Shares::new([CLIENT_OPS_MAX, small, large], places),
@@ -123,7 +136,7 @@ impl ClientLane {
     }
 
     fn accept(&mut self, hub: &mut Hub) {
-        if self.conns.iter().all(Option::is_some) {
+        if self.guests().iter().all(Option::is_some) {
             return;
         }
         for (index, listener) in self.listeners.iter_mut().enumerate() {
@@ -199,8 +212,7 @@ impl ClientLane {
     }
 
     fn welcome(&mut self, hub: &mut Hub, fd: OwnedFd, tcp: bool) {
-        let place = self.conns.iter().position(Option::is_none);
-        let (Some(index), Some(stage)) = (place, hub.bufs.pools.staging.take()) else {
+        let Some(index) = self.guests().iter().position(Option::is_none) else {
             tracing::warn!("client refused: all connections are in use");
             return;
         };
@@ -210,6 +222,17 @@ impl ClientLane {
         if !self.open {
             protocol.refuse_from_now();
         }
+        let greet_by = Some(hub.now.after(GREET));
+        self.seat(hub, index, fd, Seated { protocol, out, greet_by, kernel: false });
+    }
+
+    /// Gives a connection its place, which is free.
+    fn seat(&mut self, hub: &mut Hub, index: usize, fd: OwnedFd, seated: Seated) {
+        let Seated { protocol, out, greet_by, kernel } = seated;
+        let Some(stage) = hub.bufs.pools.staging.take() else {
+            tracing::warn!("client refused: no memory to receive from it");
+            return;
+        };
         let generation = self.generations[index].wrapping_add(1);
         self.generations[index] = generation;
         self.conns[index] = Some(Conn {
@@ -234,7 +257,8 @@ impl ClientLane {
             bulky: false,
             stalled: false,
             choked: false,
-            greet_by: Some(hub.now.after(GREET)),
+            greet_by,
+            kernel,
         });
         hub.metrics.clients += 1;
         hub.metrics.clients_accepted += 1;
@@ -398,7 +422,7 @@ impl ClientLane {
 
     /// When this lane wants to be called next.
     pub fn deadline(&self) -> Option<Tick> {
-        let room = self.conns.iter().any(Option::is_none);
+        let room = self.guests().iter().any(Option::is_none);
         let again = self.listeners.iter().filter_map(|listener| listener.again_at);
         let accepts = again.filter(|_| room);
         let greets = self.conns.iter().flatten().filter_map(|conn| conn.greet_by);
@@ -457,6 +481,10 @@ fn put_reply(hub: &mut Hub, conn: &mut Conn, pending: &Pending) -> bool {
         Some(_) => Some(Errno::Io),
         None => None,
     };
+    if conn.kernel && errno == Some(Errno::Shutdown) {
+        // It asks again, here or nowhere: its device is given another server, or ended.
+        return false;
+    }
     let promised = pending.stream.as_ref().is_some_and(Stream::is_promised);
     if let Some(errno) = errno.filter(|_| !promised) {
         conn.out.open().put(failure(&negotiated, nbd.cookie, errno).as_slice());

@@ -1,5 +1,6 @@
 //! NBD clients over real sockets: cutting, batching, bad clients, closing.
 
+mod kernel;
 mod shares;
 
 use super::super::rig;

@@ -7,6 +7,7 @@ mod grow;
 mod outlived;
 mod pace;
 mod pair;
+mod parted;
 mod reborn;
 mod repair;
 mod resent;

@@ -264,6 +264,26 @@ impl Pair {
         Event::Command { cmd: CmdId(3), what }
     }
 
+    /// Node b takes over, alone, with a record of that version; an operator may have forced it.
+    pub fn take_over(&mut self, version: u64, forced: bool) {
+        let next = VolumeRecord {
+            epoch: Epoch(2),
+            primary: Some(NodeId::B),
+            generation: Generation(8),
+            nonce: Nonce(800 + u128::from(version)),
+            writer: NodeId::B,
+            forced,
+            ..record(version, Members::only(NodeId::B))
+        };
+        let what = Command::Promote { record: next };
+        self.tell(1, Event::Command { cmd: CmdId(5), what });
+    }
+
+    /// An operator gives up the copy of a side.
+    pub fn discard(&mut self, side: usize) {
+        self.tell(side, Event::Command { cmd: CmdId(6), what: Command::Discard });
+    }
+
     /// Node a stores the attempt to go on alone.
     pub fn attempt_alone(&mut self) {
         let wanted = record(4, Members::only(NodeId::A));

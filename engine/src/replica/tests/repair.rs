@@ -1,7 +1,8 @@
 //! What a local disk can't read: rewritten from the peer, while clients wait for nothing else.
 
 use super::pair::{Pair, settings};
-use crate::replica::event::{BufId, Request};
+use crate::replica::event::{BufId, CmdId, Command, Event, Request};
+use crate::replica::settings::Settings;
 use crate::units::{BLOCK_BYTES, BlockIndex, DiskState, Extent, Mirror, Need, Role, Span};
 
 fn blocks(first: u64, count: u32) -> Extent {
@@ -74,4 +75,34 @@ fn a_block_that_nobody_can_read_costs_the_peer_its_membership_and_no_copy() {
     pair.request(1, write(blocks(3, 1)));
     pair.run(Span::millis(3_000));
     assert_eq!((pair.status(0).need, pair.status(0).dirty_blocks), (Some(Need::Grow), 0));
+}
+
+/// Nothing could be read for a while: what can be read again does not go on block by block.
+#[test]
+fn a_disk_that_reads_again_is_reconciled_at_its_own_pace() {
+    let blocks = 16 * 1024;
+    let set = Settings { sync_window: 1, ..settings() };
+    let mut pair = Pair::restarted(1 << 30, 0..blocks, &set);
+    pair.speeds.disk_delay = Span::millis(5);
+    let all = 0..blocks;
+    pair.unreadable.extend(all.flat_map(|block| [0, 1].map(|side| (side, BlockIndex(block)))));
+    pair.connect();
+    pair.run(Span::millis(6_000));
+    assert_eq!(pair.status(0).mirror, Mirror::Reconciling);
+    pair.unreadable.clear();
+    pair.run(Span::millis(20_000));
+    assert_eq!((pair.status(0).dirty_blocks, pair.status(0).mirror), (0, Mirror::InSync));
+}
+
+/// Seed 806713.
+#[test]
+fn what_the_peer_can_t_read_is_rewritten_by_a_verify_and_called_no_difference() {
+    let mut pair = Pair::mirrored(1 << 30, &settings());
+    pair.unreadable.push((1, BlockIndex(3)));
+    let what = Command::Verify { start: true };
+    pair.tell(0, Event::Command { cmd: CmdId(9), what });
+    pair.run(Span::millis(10_000));
+    let status = pair.status(0);
+    assert_eq!((status.verify_mismatches, status.verify_done_blocks), (0, None));
+    assert_eq!((status.mirror, pair.unreadable.as_slice()), (Mirror::InSync, [].as_slice()));
 }

@@ -41,11 +41,15 @@ pub fn patience(times: &Times, owner: bool) -> Span {
     }
 }
 
+/// Whether nobody but `me` can win anything under a record: it is a member of every volume of the
+/// group, and the peer is not (R3). One volume without the peer is enough.
+pub fn is_unrivalled(me: NodeId, record: &Record) -> bool {
+    record.is_member(me) && !record.is_member(me.peer())
+}
+
 /// Whether `me` may read and write its own copy of the record as if it were the register.
 pub fn may(me: NodeId, record: Option<&Record>, around: Around, times: &Times, now: Tick) -> Alone {
-    let mine = record.is_some_and(|record| record.is_alone(me));
-    if mine {
-        // Nobody else can win anything under it.
+    if record.is_some_and(|record| is_unrivalled(me, record)) {
         return Alone::May;
     }
     let Some(heard) = around.heard else { return Alone::Rebooted };
@@ -62,16 +66,18 @@ pub fn may(me: NodeId, record: Option<&Record>, around: Around, times: &Times, n
     }
 }
 
-/// Whether a record may be written by `me` alone: nobody but it holds what follows.
+/// Whether a record may be written by `me` alone: nobody but it can win what follows. Two links of
+/// a group may die one after the other, and cost two writes.
 pub fn is_own(me: NodeId, next: &Record) -> bool {
-    next.is_alone(me) && next.owner.is_none_or(|owner| owner == me)
+    is_unrivalled(me, next) && next.owner.is_none_or(|owner| owner == me)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::record;
     use super::*;
-    use lockstep_engine::units::Members;
+    use crate::decide::record::VolumeEntry;
+    use lockstep_engine::units::{Members, VolumeId};
 
     const TIMES: Times = Times::DEFAULT;
 
@@ -131,5 +137,14 @@ mod tests {
         assert!(!is_own(NodeId::B, &next));
         next.owner = None;
         assert!(is_own(NodeId::A, &next));
+        // Of several volumes, one without the peer keeps it from the whole group.
+        let second = VolumeEntry { volume: VolumeId(6), ..record(4, NodeId::A, 1).volumes[0] };
+        next.volumes.push(second);
+        assert!(is_own(NodeId::A, &next) && !is_own(NodeId::B, &next));
+        let around = around(1_000, None);
+        assert_eq!(may(NodeId::A, Some(&next), around, &TIMES, at(1_001)), Alone::May);
+        assert_ne!(may(NodeId::B, Some(&next), around, &TIMES, at(90_000)), Alone::May);
+        next.volumes[1].members = Members::only(NodeId::B);
+        assert!(!is_own(NodeId::A, &next), "such a record nobody can win under");
     }
 }

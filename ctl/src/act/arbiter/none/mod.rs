@@ -27,6 +27,7 @@ use lockstep_engine::limits::Times;
 use lockstep_engine::units::{ClusterId, GroupId, NodeId, Span, Version};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, io};
@@ -83,6 +84,17 @@ pub struct Place {
     pub times: Times,
 }
 
+/// Two copies that grew apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Split {
+    /// The first version that was written twice, as far as is remembered.
+    pub at: Version,
+    /// The newest record here.
+    pub ours: Option<Record>,
+    /// The newest record of the peer.
+    pub theirs: Option<Record>,
+}
+
 /// The record of one group on one node of a pair without a store.
 pub struct Register {
     inner: Arc<Inner>,
@@ -93,9 +105,10 @@ struct Inner {
     file: PathBuf,
     peer: Arc<dyn Peer>,
     watch: Watch,
-    /// The copy once it was read, and what the node sees around it.
-    own: Mutex<Option<RecordCopy>>,
+    /// What the node sees around it.
     around: Mutex<Around>,
+    /// The copy here was given up: whoever holds this handle knows another history.
+    retired: AtomicBool,
 }
 
 impl Register {
@@ -103,8 +116,8 @@ impl Register {
     pub fn new(place: Place, peer: Arc<dyn Peer>) -> Register {
         let file = place.state_dir.join(format!("record-{}.json", place.group));
         let watch = Watch::new("no arbiter: both nodes may become active".to_owned());
-        let (own, around) = (Mutex::new(None), Mutex::new(Around::default()));
-        Register { inner: Arc::new(Inner { place, file, peer, watch, own, around }) }
+        let (around, retired) = (Mutex::new(Around::default()), AtomicBool::new(false));
+        Register { inner: Arc::new(Inner { place, file, peer, watch, around, retired }) }
     }
 
     /// What the node sees around it; told whenever it may have changed.
@@ -118,8 +131,24 @@ impl Register {
         Box::pin(async move { inner.answer(ask).await.unwrap_or_else(Answer::No) })
     }
 
+    /// What this node holds and what the peer holds, when they have grown apart.
+    ///
+    /// # Errors
+    /// The peer does not answer, or the copy here can't be read.
+    pub async fn split(&self) -> Result<Option<Split>, Trouble> {
+        let ours = self.inner.own().await?;
+        let theirs = match self.inner.peer.ask(Ask::Copy).await {
+            Ok(Answer::Holds(theirs)) => theirs,
+            Ok(Answer::No(why)) => return Err(why),
+            Err(_) => return Err(Trouble::PeerNeeded),
+        };
+        let Met::Split { at } = ours.meet(&theirs) else { return Ok(None) };
+        Ok(Some(Split { at, ours: ours.record, theirs: theirs.record }))
+    }
+
     /// Gives up the copy of this node for that of the peer, after both were written apart: the only
-    /// way out of a split. The volumes here are filled anew.
+    /// way out of a split. The volumes here are filled anew. Its own writes end with it: the next
+    /// handle makes them.
     ///
     /// # Errors
     /// The peer does not answer, or the copy can't be stored.
@@ -131,6 +160,8 @@ impl Register {
         };
         let record = theirs.record.clone().ok_or(Trouble::PeerNeeded)?;
         self.inner.check(&record)?;
+        // From here on this handle writes nothing of its own.
+        self.inner.retired.store(true, Ordering::SeqCst);
         self.inner.store(theirs).await?;
         Ok(record)
     }
@@ -142,8 +173,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Inner {
-    /// Does something with the copy here, on a thread, one at a time; what it makes of it is
-    /// durable before it counts.
+    /// Does something with the copy here, on a thread, one at a time of all handles in this
+    /// process; what it makes of it is durable before it counts. It is read anew each time: what
+    /// an earlier handle has left under way may have changed it.
     async fn with_copy<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&RecordCopy) -> Result<(Option<RecordCopy>, T), Trouble> + Send + 'static,
@@ -151,22 +183,13 @@ impl Inner {
         let deadline = clock::now().after(self.place.times.arbiter_attempt);
         let (inner, key) = (Arc::clone(self), format!("record {}", self.file.display()));
         let done = work::run_alone("arbiter", &key, deadline, move || {
-            let own = lock(&inner.own).clone();
-            let own = match own {
-                Some(own) => own,
-                None => inner.load()?,
-            };
+            let own = inner.load()?;
             let (fresh, value) = work(&own)?;
-            let own = match fresh {
-                Some(fresh) => {
-                    let bytes = serde_json::to_vec(&fresh).map_err(|_| inner.damaged(&fresh))?;
-                    let stored = file::replace_synced(&inner.file, &bytes);
-                    stored.map_err(|cause| inner.io("store", &cause))?;
-                    fresh
-                }
-                None => own,
-            };
-            *lock(&inner.own) = Some(own);
+            if let Some(fresh) = fresh {
+                let bytes = serde_json::to_vec(&fresh).map_err(|_| inner.damaged(&fresh))?;
+                let stored = file::replace_synced(&inner.file, &bytes);
+                stored.map_err(|cause| inner.io("store", &cause))?;
+            }
             Ok(value)
         });
         done.await.unwrap_or_else(|_| {
@@ -227,6 +250,18 @@ impl Inner {
         .await
     }
 
+    /// Writes of this node on top of the copy here.
+    async fn write_own(
+        self: &Arc<Self>,
+        expected: Option<Version>,
+        next: Record,
+    ) -> Result<RecordCopy, Trouble> {
+        if self.retired.load(Ordering::SeqCst) {
+            return Err(Trouble::PeerNeeded);
+        }
+        self.write(expected, next).await
+    }
+
     /// Writes on top of the copy here; gives what is held then, whether it was written or not.
     async fn write(
         self: &Arc<Self>,
@@ -269,7 +304,8 @@ impl Inner {
             }
             Ok(Answer::No(why)) => Err(why),
             Err(Lost::Certainly) => {
-                self.may_alone(&own)?;
+                self.may_alone(&own).await?;
+                self.above_floor(&own)?;
                 Ok(own)
             }
             // It took the question up, so it is there.
@@ -288,29 +324,32 @@ impl Inner {
         }
     }
 
-    fn may_alone(&self, own: &RecordCopy) -> Result<(), Trouble> {
-        let around = *lock(&self.around);
+    /// Whether this node may decide alone; a moment that is near is waited for.
+    async fn may_alone(&self, own: &RecordCopy) -> Result<(), Trouble> {
         let (node, times) = (self.place.node, &self.place.times);
-        match alone::may(node, own.record.as_ref(), around, times, clock::now()) {
-            Alone::May => Ok(()),
-            Alone::TooEarly(_) => Err(Trouble::PeerNeeded),
-            Alone::Isolated => Err(Trouble::Isolated),
-            Alone::Rebooted => Err(Trouble::Rebooted),
+        let latest = clock::now().after(Span(times.arbiter_attempt.0 / 3));
+        loop {
+            let around = *lock(&self.around);
+            match alone::may(node, own.record.as_ref(), around, times, clock::now()) {
+                Alone::May => return Ok(()),
+                Alone::TooEarly(at) if at <= latest => tokio::time::sleep(clock::until(at)).await,
+                Alone::TooEarly(_) => return Err(Trouble::PeerNeeded),
+                Alone::Isolated => return Err(Trouble::Isolated),
+                Alone::Rebooted => return Err(Trouble::Rebooted),
+            }
         }
     }
 
     async fn read(self: Arc<Self>) -> Result<ReadResult, Trouble> {
         let copy = self.settled().await?;
-        self.above_floor(&copy)?;
         Ok(copy.record.map_or(ReadResult::Absent, ReadResult::Found))
     }
 
-    /// A copy below what the engines have persisted was rolled back.
+    /// Alone, a copy below what the engines have persisted was rolled back. What both nodes hold is
+    /// told as it is: whoever asked judges it, as with every store.
     fn above_floor(&self, copy: &RecordCopy) -> Result<(), Trouble> {
-        let pair = self.watch.with(|shared| shared.pair);
-        let Some(floor) = pair.floor else {
-            return if pair.peer_heard { Ok(()) } else { Err(Trouble::FloorUnknown) };
-        };
+        let floor = self.watch.with(|shared| shared.pair).floor;
+        let Some(floor) = floor else { return Err(Trouble::FloorUnknown) };
         if copy.version() < floor {
             let found = copy.record.as_ref().map(|record| record.version);
             return Err(Trouble::RolledBack { found, persisted: floor });
@@ -327,6 +366,9 @@ impl Inner {
         let own = self.own().await?;
         if self.place.node == NodeId::A {
             return self.swap_here(expected, next).await;
+        }
+        if self.retired.load(Ordering::SeqCst) {
+            return Err(Trouble::PeerNeeded);
         }
         let ask = Ask::Swap { mine: own.clone(), expected, next: next.clone() };
         match self.peer.ask(ask).await {
@@ -350,7 +392,7 @@ impl Inner {
         match self.peer.ask(Ask::Copy).await {
             Ok(Answer::Holds(theirs)) => {
                 self.take(theirs).await?;
-                let held = self.write(expected, next.clone()).await?;
+                let held = self.write_own(expected, next.clone()).await?;
                 Ok(outcome(&self.give(held).await?, &next))
             }
             Ok(Answer::No(why)) => Err(why),
@@ -368,12 +410,15 @@ impl Inner {
         expected: Option<Version>,
         next: Record,
     ) -> Result<SwapResult, Trouble> {
-        self.may_alone(&own)?;
-        self.above_floor(&own)?;
+        // Whoever forces has said that the peer is dead, and what it costs if it is not.
+        if !next.forced {
+            self.may_alone(&own).await?;
+            self.above_floor(&own)?;
+        }
         if !alone::is_own(self.place.node, &next) {
             return Err(Trouble::PeerNeeded);
         }
-        let held = self.write(expected, next.clone()).await?;
+        let held = self.write_own(expected, next.clone()).await?;
         Ok(outcome(&held, &next))
     }
 

@@ -204,10 +204,51 @@ async fn two_that_decided_alone_are_a_split_until_one_side_is_discarded() {
         // A restart forgets nothing of it.
         pair.restart();
     }
+    let told = pair.nodes[0].split().await.unwrap().unwrap();
+    assert_eq!((told.at, told.theirs), (Version(2), Some(further.clone())));
     assert_eq!(pair.nodes[0].discard_local().await.unwrap(), further);
     for node in &pair.nodes {
         assert_eq!(node.read().await, ReadResult::Found(further.clone()));
+        assert_eq!(node.split().await, Ok(None));
     }
+    // Whoever knows the history that was given up writes nothing on top of the other one.
+    let next = solo(4, NodeId::A, 40);
+    let late = pair.nodes[0].swap(Some(Version(3)), next.clone()).await;
+    assert_eq!(late, SwapResult::Unknown);
+    pair.restart();
+    assert_eq!(pair.nodes[0].swap(Some(Version(3)), next).await, SwapResult::Won);
+}
+
+#[tokio::test]
+async fn what_an_operator_forces_is_written_without_the_peer_and_survives_a_reboot() {
+    let mut pair = Pair::new();
+    assert_eq!(pair.nodes[0].swap(None, record(1, NodeId::A, 1)).await, SwapResult::Won);
+    pair.wire(CUT);
+    pair.restart();
+    let forced = Record { forced: true, ..solo(2, NodeId::B, 2) };
+    let b = Arc::clone(&pair.nodes[1]);
+    assert_eq!(b.swap(Some(Version(1)), solo(2, NodeId::B, 3)).await, SwapResult::Unknown);
+    assert_eq!(trouble(&b), Some(Trouble::Rebooted));
+    assert_eq!(b.swap(Some(Version(1)), forced.clone()).await, SwapResult::Won);
+    pair.restart();
+    assert_eq!(pair.nodes[1].read().await, ReadResult::Found(forced.clone()));
+    pair.wire(WHOLE);
+    assert_eq!(pair.nodes[0].read().await, ReadResult::Found(forced), "it has grown out of both");
+}
+
+#[tokio::test]
+async fn a_moment_that_is_near_is_waited_for() {
+    let pair = Pair::new();
+    assert_eq!(pair.nodes[0].swap(None, record(1, NodeId::A, 1)).await, SwapResult::Won);
+    pair.wire(CUT);
+    let now = clock::now();
+    let patience = alone::patience(&pair.nodes[1].inner.place.times, false);
+    let heard = Some(Tick(now.0 + 200_000_000 - patience.0));
+    let around = Around { heard, listens: Tick(0), probed: Some(now) };
+    pair.nodes[1].tell_around(around);
+    let next = solo(2, NodeId::B, 2);
+    assert_eq!(pair.nodes[1].swap(Some(Version(1)), next).await, SwapResult::Won);
+    assert!(clock::now() >= now.after(Span::millis(200)), "not before it");
 }
 
 #[tokio::test]
@@ -217,8 +258,13 @@ async fn a_copy_that_was_rolled_back_or_damaged_is_not_believed() {
     assert_eq!(a.swap(None, record(1, NodeId::A, 1)).await, SwapResult::Won);
     let floor = PairView { peer_heard: true, floor: Some(Version(4)), ..PairView::default() };
     a.tell(floor);
+    // What both hold is told: the decider knows that it is too old. Alone it is refused.
+    assert!(matches!(a.read().await, ReadResult::Found(_)));
+    pair.wire(CUT);
+    pair.silent(0, true);
     assert_eq!(a.read().await, ReadResult::Failed);
     assert!(matches!(trouble(a), Some(Trouble::RolledBack { .. })));
+    pair.wire(WHOLE);
     fs::write(&b.inner.file, "{}").unwrap();
     let dir = b.inner.file.parent().unwrap().to_path_buf();
     let again = Register::new(place(NodeId::B, dir), Arc::clone(&b.inner.peer));

@@ -151,7 +151,7 @@ fn fs_device(table: &Section<'_>, volumes: &[Volume]) -> Option<PathBuf> {
         }
         let found = on?;
         if found.device.is_none() {
-            let (other, example) = ("device in the volume", "device = \"/dev/nbd0\"");
+            let (other, example) = ("device in the volume", "device = \"/dev/lockstep/orders\"");
             table.notes.at_key(&table.key("volume"), Wrong::Needs { other, example });
         }
         return found.device.clone();

@@ -4,13 +4,14 @@ use crate::config::Named;
 use crate::config::cluster::section::Section;
 use crate::config::cluster::{Interconnect, Volume, Wrong};
 use lockstep_engine::config::{
-    CONNECTIONS_MAX, ClientsConfig, LimitsConfig, POLL_US_MAX, SyncConfig,
+    CONNECTIONS_MAX, ClientsConfig, KernelDevice, LimitsConfig, POLL_US_MAX, SyncConfig,
 };
 use lockstep_engine::limits::{
     FLOWS_DEFAULT, FLOWS_MAX, INTENT_IDLE, INTENT_REGIONS_MAX, INTENT_REGIONS_MIN, SYNC_OPS_MAX,
 };
 use lockstep_engine::replica::settings::AckMode;
 use lockstep_engine::units::Span;
+use std::path::PathBuf;
 
 /// Most volumes: one process and up to 64 MiB of locked memory each.
 const VOLUMES_MAX: usize = 64;
@@ -27,7 +28,7 @@ fn volume(table: &Section<'_>, interconnects: &[Interconnect]) -> Volume {
     let data = table.own("data").need("data = \"/dev/disk/by-id/…\"").path();
     let cluster_partition =
         table.own("cluster_partition").need("cluster_partition = \"/dev/disk/by-id/…\"").path();
-    let device = table.own("device").path();
+    let device = device(table, name.as_deref().unwrap_or_default());
     let port = table.own("port").need("port = 7010").port();
     let interconnect = interconnect(table, interconnects);
     let flows = table.same("flows").number(1, FLOWS_MAX.into());
@@ -47,6 +48,16 @@ fn volume(table: &Section<'_>, interconnects: &[Interconnect]) -> Volume {
     };
     table.finish();
     volume
+}
+
+/// Where the kernel shows the volume: a path that an engine can bring about.
+fn device(table: &Section<'_>, volume: &str) -> Option<PathBuf> {
+    let value = table.own("device");
+    let path = value.path()?;
+    if KernelDevice::parse(&path, volume).is_none() {
+        return value.expected(KernelDevice::WANTED);
+    }
+    Some(path)
 }
 
 /// The interconnect that carries the link: the one that is named, or else the best one that may.

@@ -60,7 +60,7 @@ impl<'s, 'd> Value<'s, 'd> {
         notes.add(at, &self.key, wrong);
     }
 
-    fn expected<T>(&self, wanted: &'static str) -> Option<T> {
+    pub fn expected<T>(&self, wanted: &'static str) -> Option<T> {
         let found = self.found.map_or_else(String::new, |value| show(value.get_ref()));
         self.fail(Wrong::Expected { wanted, found });
         None

@@ -148,6 +148,34 @@ fn an_arbiter_is_written_whole_or_refused() {
     assert!(bad(&late).contains("can't tell whether this node is isolated"));
 }
 
+/// Without a store a node must know in time whether it is the isolated one, and what its copy is.
+#[test]
+fn without_a_store_the_probe_is_quick_and_each_group_has_a_mirror() {
+    let directory = "type = \"directory\"\ndirectory = \"/mnt/shared/lockstep\"";
+    let none = with(SMALL, directory, "type = \"none\"\nprobe = \"gateway\"");
+    let probe =
+        |keys: &str| with(&none, "name = \"gateway\"", &format!("name = \"gateway\"\n{keys}"));
+    for (keys, part) in [
+        // As quick as the lease wants it, and too patient for the heartbeat timeout.
+        ("retries = 4", "notices an isolation after 6 s, not before the heartbeat timeout of 5 s"),
+        ("interval = \"1500 ms\"\nretries = 0", "4 × interval of the arbiter's probe"),
+    ] {
+        let text = probe(keys);
+        let mistakes = Cluster::parse(&text).unwrap_err();
+        assert_eq!(mistakes.len(), 1, "{}", bad(&text));
+        let told = mistakes[0].to_string();
+        assert!(told.contains(part) && told.contains("monitors[0].interval"), "{told}");
+        let line = text.lines().nth(mistakes[0].line - 1).unwrap();
+        assert!(line.contains("interval") || line.contains("[[monitors]]"), "{line}");
+    }
+    good(&probe("interval = \"1 s\"\nretries = 2"));
+    let bare = format!(
+        "{none}[[groups]]\nid = \"e1\"\nname = \"web\"\n[[groups.resources]]\nname = \"ip\"\n\
+         type = \"address\"\naddress = \"10.0.9.9\"\ninterface = \"eth0\"\n"
+    );
+    assert!(bad(&bare).contains("group \"web\" has no mirror"), "{}", bad(&bare));
+}
+
 #[test]
 fn all_mistakes_are_told_at_once_in_the_order_of_the_file() {
     let mut text = with(SMALL, "id = \"c1\"", "id = \"zz\"");

@@ -47,7 +47,7 @@ fn answers_become_a_good_file() {
     let names: Vec<&str> = group.resources.iter().map(|one| one.name.as_str()).collect();
     assert_eq!(names, ["mirror-orders", "mirror-logs", "fs-orders", "address", "service"]);
     assert_eq!(view.engines[1].config.link.listen.to_string(), "10.0.2.10:7011");
-    assert_eq!(view.engines[1].device.as_deref(), Some(Path::new("/dev/nbd1")));
+    assert_eq!(view.engines[1].device.as_deref(), Some(Path::new("/dev/lockstep/logs")));
     assert_eq!(view.monitors[0].settings.name, "gateway");
 }
 

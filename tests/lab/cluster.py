@@ -1,0 +1,199 @@
+"""A cluster of the lab's hosts: one group with a mirror, a file system on its device and a program.
+
+All that knows a configuration file, a verb or a field of the status stands in this file."""
+
+import json
+import os
+
+from .host import DISKS
+from .network import CARE, LINK, THIRD
+from .words import Failed, wait_for
+
+VOLUME = "orders"
+GROUP = "orders"
+DEVICE = f"/dev/lockstep/{VOLUME}"
+MOUNT = "/srv/orders"
+# Inside a host: its own folder, which survives a crash.
+OWN = "/mnt/lab"
+HEARTBEAT = "5 s"
+
+CONFIG = """[cluster]
+id = "{cluster}"
+name = "lab"
+key_file = "{own}/key"
+[nodes.a]
+name = "a"
+[nodes.b]
+name = "b"
+[paths]
+config = "{own}"
+run = "/run/lockstep"
+state = "{own}/state"
+[engine]
+spawn = true
+[[interconnects]]
+name = "link"
+priority = 1
+mirror = true
+address = {{ a = "{link[a]}", b = "{link[b]}" }}
+[[interconnects]]
+name = "care"
+priority = 2
+address = {{ a = "{care[a]}", b = "{care[b]}" }}
+[arbiter]
+type = "etcd"
+endpoints = ["http://{third}:2379"]
+[[volumes]]
+id = "{volume}"
+name = "{name}"
+data = "{disks[data]}"
+cluster_partition = "{disks[cluster]}"
+device = "{device}"
+port = 7010
+intent_regions = 64
+[[groups]]
+id = "{group}"
+name = "{name}"
+startup = "manual"
+[[groups.resources]]
+name = "mirror"
+type = "mirror"
+volume = "{name}"
+"""
+# What comes once there is a file system.
+ON_DEVICE = """[[groups.resources]]
+name = "fs"
+type = "fs"
+volume = "{name}"
+fs = "{fs}"
+mount_point = "{mount}"
+start_failed = "none"
+stop_failed = "none"
+[[groups.resources]]
+name = "app"
+type = "exec"
+start = ["{app}", "start"]
+stop = ["{app}", "stop"]
+status = ["{app}", "status"]
+"""
+
+# A program of the group that is nothing but on or off, and only on where the volume is mounted.
+APP = f"""#!/bin/bash
+case $1 in
+start) mountpoint -q {MOUNT} && touch /run/app.on ;;
+stop) rm -f /run/app.on ;;
+status) [[ -e /run/app.on ]] || exit 3 ;;
+esac
+"""
+
+
+def fresh():
+    """An id."""
+    return os.urandom(16).hex()
+
+
+class Cluster:
+    """Lockstep on both hosts of a lab."""
+
+    def __init__(self, lab, fs="ext4"):
+        self.lab = lab
+        self.fs = fs
+        self.whole = None
+
+    def install(self):
+        """Puts the files of a new cluster on both hosts and formats their partitions."""
+        words = dict(
+            cluster=fresh(),
+            volume=fresh(),
+            group=fresh(),
+            name=VOLUME,
+            own=OWN,
+            link=LINK,
+            care=CARE,
+            third=THIRD,
+            disks=DISKS,
+            device=DEVICE,
+            mount=MOUNT,
+            fs=self.fs,
+            app=f"{OWN}/app",
+        )
+        text = CONFIG.format(**words)
+        self.whole = text + ON_DEVICE.format(**words)
+        key = os.urandom(32).hex() + "\n"
+        for host in self.lab.hosts.values():
+            own = host.folder / "own"
+            (own / "cluster.toml").write_text(text)
+            for name, content, mode in (("key", key, 0o600), ("app", APP, 0o755)):
+                (own / name).write_text(content)
+                (own / name).chmod(mode)
+            host.sh(f"mkdir -p {OWN}/state/engines")
+            rendered = host.sh(f"lockstep config show {host.name} --file {OWN}/cluster.toml")
+            (own / "engine.toml").write_text(rendered)
+            host.sh(f"lockstep-engine format --config {OWN}/engine.toml")
+
+    def start(self, name):
+        """Starts the daemon of one host, which starts the engine; after a crash, too."""
+        host = self.lab.host(name)
+        host.sh(
+            f"mkdir -p {MOUNT} /run/lockstep\n"
+            f"setsid lockstep daemon --cluster {OWN}/cluster.toml >> {OWN}/daemon.log 2>&1 &"
+        )
+        wait_for(
+            f"the daemon of {name}",
+            lambda: host.run(["test", "-S", "/run/lockstep/daemon.sock"]) == 0,
+        )
+
+    def create(self):
+        """Makes the mirror, serves it on a, makes the file system there, and has the group mount
+        it: all but the first by what an operator would do."""
+        host = self.lab.host("a")
+        create = ["lockstep", "mirror", "create", "--both-blank"]
+        # Refused until the engines have found each other.
+        wait_for("the link", lambda: host.run(create) == 0, pause=0.5)
+        self.verb("a", "mirror", "start")
+        wait_for(f"{DEVICE} on a", lambda: host.run(["test", "-b", DEVICE]) == 0)
+        host.tell(f"mkfs.{self.fs}", "-q", DEVICE)
+        (host.folder / "own" / "whole.toml").write_text(self.whole)
+        self.verb("a", "config", "apply", "--yes", f"{OWN}/whole.toml")
+        self.wait_on("a")
+
+    def wait_on(self, name, seconds=60):
+        """Waits until the file system is mounted on a host and the program runs there."""
+        host = self.lab.host(name)
+        what = f"mountpoint -q {MOUNT} && test -e /run/app.on"
+        wait_for(f"the group on {name}", lambda: host.run(["bash", "-c", what]) == 0, seconds)
+
+    def verb(self, name, *words, check=True, seconds=120):
+        """A verb of an operator on one host."""
+        return self.lab.host(name).tell("lockstep", *words, check=check, seconds=seconds)
+
+    def status(self, name):
+        """What a host says of the cluster, or nothing while its daemon does not answer."""
+        text = self.verb(name, "status", "--json", check=False)
+        return json.loads(text) if text.strip().startswith("{") else {}
+
+    def wait_in_sync(self, name, seconds=120):
+        """Waits until both copies are equal."""
+
+        def in_sync(status):
+            mirrors = [one for group in status["groups"] for one in group["mirrors"]]
+            return all(one["summary"]["mirror"] == "in sync" for one in mirrors)
+
+        self.wait_status(name, "a mirror in sync", in_sync, seconds)
+
+    def wait_status(self, name, what, condition, seconds=60):
+        """Waits until the status of a host is as it should be."""
+        last = {}
+
+        def holds():
+            last.clear()
+            last.update(self.status(name))
+            try:
+                return condition(last)
+            except (KeyError, IndexError, TypeError, StopIteration):
+                return False
+
+        try:
+            wait_for(f"{what} on {name}", holds, seconds, pause=0.2)
+        except Failed as failed:
+            raise Failed(f"{failed}; status: {json.dumps(last)[:3000]}") from None
