@@ -188,6 +188,7 @@ fn item(attributes: &HashMap<String, AttributeValue>) -> Item {
             (RECORD, AttributeValue::B(bytes)) => item.record = Some(bytes.as_ref().to_vec()),
             // Of another type it is no record, and all the less a missing one.
             (RECORD, _) => item.record = Some(Vec::new()),
+            (VERSION | NONCE, _) => {}
             (name, AttributeValue::S(text)) => {
                 item.notes.insert(name.to_owned(), text.clone());
             }
