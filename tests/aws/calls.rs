@@ -32,7 +32,8 @@ async fn every_route_to_an_address_is_seen_and_replaced_and_no_other() {
     let found = aws.routes(&world.vpc, &[vip]).await.unwrap();
     let mut ids: Vec<&str> = found.iter().map(|table| table.id.as_str()).collect();
     let mut wanted: Vec<&str> = world.tables.iter().map(String::as_str).collect();
-    (ids.sort_unstable(), wanted.sort_unstable());
+    ids.sort_unstable();
+    wanted.sort_unstable();
     assert_eq!(ids, wanted, "not the table without the route");
     for table in &found {
         assert_eq!(table.routes.len(), 1, "{table:?}");

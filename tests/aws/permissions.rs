@@ -36,9 +36,11 @@ async fn what_each_needs_is_enough_and_what_it_lacks_is_named() {
         Dynamodb::new(place, Nonce(own))
     };
     let (a, b) = (store(NodeId::A, 1, &arbiter), store(NodeId::B, 2, &arbiter));
-    (a.tell(heard(2)), b.tell(heard(1)));
+    a.tell(heard(2));
+    b.tell(heard(1));
     // Each leaves its proof, then sees the other's.
-    (a.read().await, b.read().await);
+    a.read().await;
+    b.read().await;
     assert_eq!(a.read().await, ReadResult::Absent, "{:?}", a.health());
     assert_eq!(a.swap(None, record(1, NodeId::A, 1)).await, SwapResult::Won, "{:?}", a.health());
 
