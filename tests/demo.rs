@@ -13,8 +13,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Two engines and two daemons.
-const PROCESSES: usize = 4;
+/// Two engines, two daemons, and the program of the group on one node.
+const PROCESSES: usize = 5;
 /// Longest wait for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// Time between two looks.
@@ -61,16 +61,15 @@ impl Demo {
             .spawn()
             .unwrap();
         let demo = Demo { child, dir };
-        wait("engines and daemons run", || demo.running().len() == PROCESSES);
+        wait("engines, daemons and a program run", || demo.running().len() == PROCESSES);
         demo
     }
 
-    /// Engines and daemons of this demo.
+    /// Engines, daemons and programs of this demo.
     fn running(&self) -> BTreeMap<i32, String> {
         let mut found = in_dir(&self.dir.path().join("d"));
-        found.retain(|_, line| {
-            line.contains(" run --config ") || line.contains(" daemon --config ")
-        });
+        let own = [" run --config ", " daemon --node ", " demo-service run "];
+        found.retain(|_, line| own.iter().any(|word| line.contains(word)));
         found
     }
 

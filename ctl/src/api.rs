@@ -19,6 +19,7 @@ mod path;
 mod patient;
 mod requests;
 pub mod routes;
+mod secrets;
 mod serve;
 mod shared;
 mod tls;
@@ -28,6 +29,7 @@ pub use listen::{Api, ListenError, Opening, TcpError};
 pub use metrics::manual as metrics_manual;
 pub use openapi::document;
 pub use routes::manual as routes_manual;
+pub use secrets::Renewal;
 
 /// Major version: what stands in front of every path, and in the header `VERSION_HEADER`.
 pub const VERSION: u32 = 1;

@@ -18,7 +18,7 @@ use crate::act::launch;
 use crate::config::Config;
 use crate::config::cluster::NodeView;
 use crate::daemon::Source;
-use crate::demo::{self, attend};
+use crate::demo::{self, attend, service};
 use crate::exit::Exit;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use client::To;
@@ -91,6 +91,8 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    #[command(name = service::SERVICE_VERB, hide = true)]
+    DemoService(service::ServiceArgs),
 }
 
 #[derive(Args, Debug)]
@@ -267,6 +269,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
             show::error(&format!("{}: {cause}; start `lockstep demo` again", program.display()));
             Exit::Failed
         }
+        Verb::DemoService(args) => service::run(&args).unwrap_or_else(|cause| {
+            show::error(&format!("the service of the demo: {cause}; see its logs with --keep"));
+            Exit::Failed
+        }),
     }
 }
 

@@ -256,6 +256,9 @@ impl Daemon {
             if self.is_outlived(clock::now()) {
                 return Left::Reopen;
             }
+            if let Some(renewal) = api.renewed() {
+                self.api_renewed(&renewal);
+            }
             if self.config_turn() {
                 return Left::Reload;
             }

@@ -1,16 +1,20 @@
 //! `lockstep demo`: a failover on one machine, without root and without kernel modules. Two nodes
-//! in a temporary directory, a client that remembers every acknowledged write, and the accidents.
+//! in a temporary directory with a group that the daemons keep up by themselves, a client that
+//! remembers every acknowledged write, and the accidents.
 //! Always: it ends only the processes that it started, by their handles, also when it is
 //! interrupted; when it is killed they end with it. The directory stays when something went wrong
 //! or the demo was killed, but not after an interrupt.
 
 pub mod attend;
 mod compare;
+mod file;
 pub mod ledger;
 pub mod load;
+mod net;
 mod process;
 pub mod relay;
 mod report;
+pub mod service;
 mod story;
 mod timeline;
 mod world;

@@ -95,7 +95,7 @@ pub fn examine(cluster: &Cluster, path: &Path, node: NodeId) -> Vec<Check> {
         ("services", services::look),
         ("daemon", daemon::look),
     ];
-    let around = Around { own: &own, peer: &peer, path, runs: runs.as_ref() };
+    let around = Around { cluster, own: &own, peer: &peer, path, runs: runs.as_ref() };
     for (area, look) in looks {
         checks.area = area;
         look(&mut checks, &around);
@@ -105,6 +105,7 @@ pub fn examine(cluster: &Cluster, path: &Path, node: NodeId) -> Vec<Check> {
 
 /// What the looks need to know.
 struct Around<'a> {
+    cluster: &'a Cluster,
     own: &'a NodeView,
     peer: &'a NodeView,
     path: &'a Path,

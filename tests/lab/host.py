@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import needs
 from .agent import PORT
-from .network import CARE, LINK, THIRD
+from .network import CARE, LINK, THIRD, is_over
 from .words import Failed, run, wait_for
 
 TOP = Path(__file__).resolve().parent.parent.parent
@@ -77,10 +77,7 @@ def is_zombie(pid):
             return True
     except ChildProcessError:
         pass
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+    return is_over(pid)
 
 
 class Host:

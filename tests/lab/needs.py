@@ -16,6 +16,7 @@ COMMANDS = {
     "udevadm": "udev",
     "etcd": "etcd-server",
     "mkfs.ext4": "e2fsprogs",
+    "mkfs.xfs": "xfsprogs",
     "fio": "fio",
 }
 # Where the package puts the modules of its kernel.

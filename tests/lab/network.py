@@ -18,6 +18,15 @@ THIRD = "10.79.1.4"
 CLONE_NEWNET = 0x40000000
 
 
+def is_over(pid):
+    """Whether a process has ended, asked for or not."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 class Network:
     """The namespace and what is in it."""
 
@@ -53,8 +62,9 @@ class Network:
         return os.path.exists(f"/run/netns/{self.name}")
 
     def processes(self):
-        """Processes that are still inside."""
-        return run("ip", "netns", "pids", self.name, check=False).split()
+        """Processes that are still inside and alive."""
+        inside = run("ip", "netns", "pids", self.name, check=False).split()
+        return [pid for pid in inside if not is_over(pid)]
 
     def cut(self):
         """Cuts the cable: nothing passes, and neither card notices."""

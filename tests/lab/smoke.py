@@ -132,10 +132,10 @@ def fsck(cluster, name):
     cluster.wait_on(name)
 
 
-def run(lab):
+def run(lab, fs="ext4"):
     """The round."""
     begun = time.monotonic()
-    cluster = Cluster(lab)
+    cluster = Cluster(lab, fs)
     a, b = lab.host("a"), lab.host("b")
     with step("two kernels boot, with an etcd in a third place"):
         lab.up()

@@ -9,6 +9,7 @@ use rustix::process::setsid;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -28,6 +29,9 @@ const ERROR_PREFIX: &str = "lockstep-engine: ";
 /// Where the engine looks for a boot id that is not the host's.
 const LAB_BOOT_ID: &str = "LOCKSTEP_LAB_BOOT_ID";
 
+/// File with the process of the engine.
+const NOTE: &str = "engine.pid";
+
 /// Name of the hidden verb that detaches itself and becomes the engine.
 pub const DETACH_VERB: &str = "detach-engine";
 
@@ -37,6 +41,23 @@ struct Written {
     pid: u32,
     /// Tells the process from a later one with the same pid.
     started: u64,
+}
+
+impl Written {
+    fn lives(self) -> bool {
+        process_started(self.pid) == Some(self.started)
+    }
+}
+
+fn read_note(path: &Path) -> Option<Written> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+/// Whether it is an engine that lives and was started with that configuration.
+fn runs_with(written: Written, config: &Path) -> bool {
+    let line = std::fs::read(format!("/proc/{}/cmdline", written.pid)).unwrap_or_default();
+    let config = config.as_os_str().as_bytes();
+    written.lives() && line.split(|byte| *byte == 0).any(|word| word == config)
 }
 
 /// How an engine that this daemon started has ended.
@@ -57,6 +78,8 @@ pub struct Launcher {
     /// Stands in for the host's boot id, in a lab.
     boot: Option<BootId>,
     child: Option<Child>,
+    /// Started by an earlier daemon that noted it elsewhere.
+    adopted: Option<Written>,
     launched: Option<Tick>,
     /// Length of the log when the engine was started: what is behind it are its own words.
     log_from: u64,
@@ -74,6 +97,7 @@ impl Launcher {
             runtime_dir,
             boot: None,
             child: None,
+            adopted: None,
             launched: None,
             log_from: 0,
             trouble: None,
@@ -88,8 +112,32 @@ impl Launcher {
         Launcher { boot, ..self }
     }
 
+    /// Takes over the note that an earlier release left in `earlier` when it had one volume, if it
+    /// is of a process that runs with this launcher's configuration. The process counts even when
+    /// its note can't be moved.
+    pub fn adopting(mut self, earlier: &Path) -> Launcher {
+        let note = earlier.join(NOTE);
+        let Some(written) = read_note(&note).filter(|written| runs_with(*written, &self.config))
+        else {
+            return self;
+        };
+        self.adopted = Some(written);
+        let moved = std::fs::create_dir_all(&self.runtime_dir)
+            .and_then(|()| std::fs::rename(&note, self.note()));
+        match moved {
+            Ok(()) => tracing::info!(
+                pid = written.pid, note = %self.note().display(), "note of the engine moved"
+            ),
+            Err(cause) => tracing::warn!(
+                note = %note.display(), %cause,
+                "the note of the engine can't be moved; it is looked for there again"
+            ),
+        }
+        self
+    }
+
     fn note(&self) -> PathBuf {
-        self.runtime_dir.join("engine.pid")
+        self.runtime_dir.join(NOTE)
     }
 
     fn log(&self) -> PathBuf {
@@ -144,10 +192,8 @@ impl Launcher {
             }
             self.child = None;
         }
-        let written = std::fs::read(self.note())
-            .ok()
-            .and_then(|bytes| serde_json::from_slice::<Written>(&bytes).ok());
-        written.is_some_and(|written| process_started(written.pid) == Some(written.started))
+        let known = [self.adopted, read_note(&self.note())];
+        known.into_iter().flatten().any(Written::lives)
     }
 
     /// Starts the engine when it is not there and its pause is over.
@@ -245,6 +291,39 @@ mod tests {
         let told = launcher.trouble(at(11_000)).unwrap();
         assert!(told.contains("the next one is starting"), "{told}");
         launcher.child.take().unwrap().wait().unwrap();
+    }
+
+    #[test]
+    fn a_running_engine_that_was_noted_at_the_old_place_is_found_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().to_owned(), dir.path().join("vol"));
+        let config = dir.path().join("vol.toml");
+        // A process with that file among its words, as an engine has it.
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "read -r _", "--config"])
+            .arg(&config)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (pid, launcher) = (child.id(), |config: &Path| {
+            Launcher::new("/bin/false".into(), config.to_owned(), new.clone()).adopting(&old)
+        });
+        let began = Instant::now();
+        let written = Written { pid, started: process_started(pid).unwrap() };
+        while !runs_with(written, &config) {
+            assert!(began.elapsed() < Duration::from_secs(10), "it does not become a shell");
+            std::thread::yield_now();
+        }
+        std::fs::write(old.join(NOTE), serde_json::to_vec(&written).unwrap()).unwrap();
+        assert!(!launcher(&dir.path().join("other.toml")).alive(Tick(1)), "of another volume");
+        assert!(old.join(NOTE).exists() && !new.exists());
+        assert!(launcher(&config).alive(Tick(1)));
+        assert!(!old.join(NOTE).exists() && new.join(NOTE).exists());
+        let mut next = launcher(&config);
+        assert!(next.alive(Tick(1)), "the next daemon finds it at the new place");
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(!next.alive(Tick(2)));
     }
 
     #[test]

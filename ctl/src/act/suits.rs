@@ -4,7 +4,7 @@
 
 use crate::act::probe::spec::Spec as Probe;
 use crate::act::resource::spec::{Command, Spec as Resource};
-use crate::config::cluster::{ArbiterSpec, NodeView};
+use crate::config::cluster::{ArbiterSpec, Monitor, NodeView};
 use lockstep_engine::config::read_key;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
@@ -79,15 +79,11 @@ pub fn lacks(view: &NodeView) -> Vec<Lack> {
     for group in &view.groups {
         for (settings, spec) in group.settings.resources.iter().zip(&group.specs) {
             let key = format!("groups.{}.resources.{}", group.settings.name, settings.name);
-            resource(&mut all, &key, spec);
+            all.extend(of_resource(&key, spec));
         }
     }
     for monitor in view.monitors.iter().filter(|monitor| !monitor.automatic) {
-        let key = format!("monitors.{}", monitor.settings.name);
-        probe(&mut all, &key, &monitor.spec);
-        if let Some(script) = &monitor.script {
-            program(&mut all, format!("{key}.script"), script);
-        }
+        all.extend(of_monitor(&format!("monitors.{}", monitor.settings.name), monitor));
     }
     arbiter(&mut all, &view.arbiter);
     if let Some(program) = &view.engine_process.program {
@@ -137,7 +133,10 @@ fn address(all: &mut Vec<Lack>, key: String, address: IpAddr) {
     }
 }
 
-fn resource(all: &mut Vec<Lack>, key: &str, spec: &Resource) {
+/// What this host lacks for a resource.
+pub fn of_resource(key: &str, spec: &Resource) -> Vec<Lack> {
+    let mut lacks = Vec::new();
+    let all = &mut lacks;
     match spec {
         // The device of a file system is there while its volume is served.
         Resource::Fs(fs) if !fs.mount_point.is_dir() => all.push(Lack::Directory {
@@ -159,6 +158,17 @@ fn resource(all: &mut Vec<Lack>, key: &str, spec: &Resource) {
         }
         Resource::Mirror(_) | Resource::Fs(_) | Resource::Unit(_) | Resource::Address(_) => {}
     }
+    lacks
+}
+
+/// What this host lacks for a monitor.
+pub fn of_monitor(key: &str, monitor: &Monitor) -> Vec<Lack> {
+    let mut all = Vec::new();
+    probe(&mut all, key, &monitor.spec);
+    if let Some(script) = &monitor.script {
+        program(&mut all, format!("{key}.script"), script);
+    }
+    all
 }
 
 fn probe(all: &mut Vec<Lack>, key: &str, spec: &Probe) {

@@ -13,6 +13,7 @@ use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use sha2::Sha256;
 use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Shortest token.
 pub(super) const TOKEN_BYTES_MIN: usize = 32;
@@ -49,11 +50,16 @@ pub(super) enum Gate {
     File,
     /// Whoever shows the token, or came with a certificate.
     Known {
-        /// The token, if there is one.
-        token: Option<Token>,
+        /// The token, if there is one; it may be replaced.
+        token: Mutex<Option<Token>>,
         /// Names by which this node may be called, in lower case; addresses always may.
         names: Vec<String>,
     },
+}
+
+fn lock(token: &Mutex<Option<Token>>) -> MutexGuard<'_, Option<Token>> {
+    // Half a token can't be left behind by a panic.
+    token.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Who asks.
@@ -70,6 +76,18 @@ fn refuse(code: &str, message: impl Into<String>) -> Refusal {
 }
 
 impl Gate {
+    /// A gate for those who show the token.
+    pub fn known(token: Option<Token>, names: Vec<String>) -> Gate {
+        Gate::Known { token: Mutex::new(token), names }
+    }
+
+    /// Another token counts from now on, on open connections too.
+    pub fn renew(&self, renewed: Option<Token>) {
+        if let Gate::Known { token, .. } = self {
+            *lock(token) = renewed;
+        }
+    }
+
     /// Looks at the head of a request; `certified` is a connection with a client certificate.
     pub fn admit(&self, head: &Parts, certified: bool) -> Result<Who, Refusal> {
         version(&head.headers)?;
@@ -87,7 +105,7 @@ impl Gate {
         let known = match self {
             Gate::File => true,
             Gate::Known { token, .. } => {
-                let shown = token.as_ref().is_some_and(|token| shows(token, head, changes));
+                let shown = lock(token).as_ref().is_some_and(|token| shows(token, head, changes));
                 certified || shown
             }
         };
@@ -183,7 +201,7 @@ mod tests {
 
     fn gate() -> Gate {
         let token = Token::new(TOKEN.as_bytes(), [7; 32]);
-        Gate::Known { token, names: vec!["node-1".to_owned()] }
+        Gate::known(token, vec!["node-1".to_owned()])
     }
 
     fn admit(method: &str, headers: &[(&str, &str)]) -> Result<Who, String> {

@@ -6,9 +6,9 @@
 use super::control::Request;
 use super::gate::Gate;
 use super::patient::Patient;
+use super::secrets::{Contents, Renewal, Secrets};
 use super::serve::serve;
 use super::shared::{Counts, QUEUE_MAX, Shared};
-use super::tls;
 use crate::act::events::Reader;
 use crate::config::cluster::ApiSpec;
 use rustix::fs::{FlockOperation, Mode, fchmod, flock};
@@ -38,6 +38,8 @@ const BACKLOG: i32 = 1024;
 const REFUSED_MAX: usize = 64;
 /// Longest time for that.
 const REFUSAL: Duration = Duration::from_millis(500);
+/// News about changed files that may wait for the daemon.
+const RENEWALS_MAX: usize = 16;
 /// Longest greeting of TLS.
 const GREETING: Duration = Duration::from_secs(5);
 /// Pause after a connection could not be accepted: no event says when files can be had again.
@@ -98,35 +100,33 @@ pub enum TcpError {
 
 impl fmt::Display for TcpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = "then restart the daemon, which harms nothing";
         match self {
             TcpError::Bind { listen, cause } => {
-                write!(f, "{listen}: {cause}; correct [api] listen, {end}")
+                write!(f, "{listen}: {cause}; correct [api] listen")
             }
             TcpError::File { path, cause } => {
-                write!(f, "{}: {cause}; correct [api], {end}", path.display())
+                write!(f, "{}: {cause}; correct [api]", path.display())
             }
             TcpError::Readable { path, mode } => write!(
                 f,
-                "{}: others may read it (mode {mode:o}); chmod 600 it, replace the secret, \
-                 {end}",
+                "{}: others may read it (mode {mode:o}); chmod 600 it and replace the secret",
                 path.display()
             ),
             TcpError::Token { path } => write!(
                 f,
                 "{}: this is no line of at least {} letters and digits; write one with `openssl \
-                 rand -hex 32`, {end}",
+                 rand -hex 32`",
                 path.display(),
                 super::gate::TOKEN_BYTES_MIN
             ),
             TcpError::Pem { path, cause } => {
-                write!(f, "{}: {cause}; correct the file, {end}", path.display())
+                write!(f, "{}: {cause}; correct the file", path.display())
             }
-            TcpError::Random { cause } => write!(f, "token: {cause}; look at the host, {end}"),
+            TcpError::Random { cause } => write!(f, "token: {cause}; look at the host"),
             TcpError::Open { listen } => write!(
                 f,
                 "{listen}: nobody would have to say who they are, or in the clear; name \
-                 token_file and cert_file in [api], {end}"
+                 token_file and cert_file in [api]"
             ),
         }
     }
@@ -152,6 +152,7 @@ struct Tcp {
     listener: std::net::TcpListener,
     tls: Option<TlsAcceptor>,
     gate: Gate,
+    secrets: Secrets,
 }
 
 /// The open doors and the lock; all go with the value.
@@ -160,6 +161,7 @@ pub struct Api {
     tcp: Option<Tcp>,
     trouble: Option<TcpError>,
     requests: Option<mpsc::Receiver<Request>>,
+    renewals: Option<mpsc::Receiver<Renewal>>,
     _lock: File,
 }
 
@@ -183,7 +185,7 @@ impl Api {
             Some(Ok(tcp)) => (Some(tcp), None),
             Some(Err(error)) => (None, Some(error)),
         };
-        Ok(Api { unix: Some(unix), tcp, trouble, requests: None, _lock: lock })
+        Ok(Api { unix: Some(unix), tcp, trouble, requests: None, renewals: None, _lock: lock })
     }
 
     /// Why TCP is not served, although it is configured.
@@ -204,13 +206,14 @@ impl Api {
         let Some(unix) = self.unix.take() else { return Ok(()) };
         let tcp = self.tcp.take();
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
+        let (renewal, renewals) = mpsc::channel(RENEWALS_MAX);
         let failed = |cause| ListenError::Thread { cause };
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let shared = Arc::new(Shared::new(queue, diary));
         let run = move || {
             runtime.block_on(async {
-                if let Err(cause) = accept_all(unix, tcp, &shared) {
+                if let Err(cause) = accept_all(unix, tcp, &shared, renewal) {
                     return tracing::error!(%cause, "the API does not listen");
                 }
                 // Its other end goes with the daemon.
@@ -218,8 +221,13 @@ impl Api {
             });
         };
         std::thread::Builder::new().name("api".to_owned()).spawn(run).map_err(failed)?;
-        self.requests = Some(requests);
+        (self.requests, self.renewals) = (Some(requests), Some(renewals));
         Ok(())
+    }
+
+    /// What became of files of the TCP door that have changed since the last look.
+    pub fn renewed(&mut self) -> Option<Renewal> {
+        self.renewals.as_mut().and_then(|renewals| renewals.try_recv().ok())
     }
 
     /// The next request.
@@ -256,17 +264,7 @@ fn take_lock(runtime_dir: &Path, path: &Path) -> Result<File, ListenError> {
 
 fn open_tcp(spec: &ApiSpec, names: &[String]) -> Result<Tcp, TcpError> {
     let listen = spec.listen;
-    let token = tls::token(spec)?;
-    let certified = spec.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
-    // The configuration was checked for both; here they are the last word.
-    let in_the_clear = spec.tls.is_none() && !listen.ip().is_loopback();
-    if in_the_clear || (token.is_none() && !certified) {
-        return Err(TcpError::Open { listen });
-    }
-    let acceptor = match &spec.tls {
-        Some(files) => Some(tls::acceptor(files, token.is_some())?),
-        None => None,
-    };
+    let (secrets, Contents { token, tls }) = Secrets::open(spec)?;
     let failed = |cause| TcpError::Bind { listen, cause };
     let listener = std::net::TcpListener::bind(listen).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
@@ -274,10 +272,15 @@ fn open_tcp(spec: &ApiSpec, names: &[String]) -> Result<Tcp, TcpError> {
     if listen.ip().is_loopback() {
         names.push("localhost".to_owned());
     }
-    Ok(Tcp { listener, tls: acceptor, gate: Gate::Known { token, names } })
+    Ok(Tcp { listener, tls, gate: Gate::known(token, names), secrets })
 }
 
-fn accept_all(unix: StdUnixListener, tcp: Option<Tcp>, shared: &Arc<Shared>) -> io::Result<()> {
+fn accept_all(
+    unix: StdUnixListener,
+    tcp: Option<Tcp>,
+    shared: &Arc<Shared>,
+    renewals: mpsc::Sender<Renewal>,
+) -> io::Result<()> {
     let listener = UnixListener::from_std(unix)?;
     let door = Door::new(Gate::File, shared);
     tokio::spawn(async move {
@@ -290,13 +293,22 @@ fn accept_all(unix: StdUnixListener, tcp: Option<Tcp>, shared: &Arc<Shared>) -> 
             }
         }
     });
-    let Some(Tcp { listener, tls, gate }) = tcp else { return Ok(()) };
+    let Some(Tcp { listener, mut tls, gate, mut secrets }) = tcp else { return Ok(()) };
     let listener = TcpListener::from_std(listener)?;
     let door = Door::new(gate, shared);
     tokio::spawn(async move {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
+                    let (contents, told) = secrets.renewed();
+                    if let Some(contents) = contents {
+                        door.gate.renew(contents.token);
+                        tls = contents.tls;
+                    }
+                    // The log has it too; a daemon that is behind with its events misses this one.
+                    if let Some(Err(missed)) = told.map(|told| renewals.try_send(told)) {
+                        tracing::warn!(?missed, "files of the API have changed");
+                    }
                     if let Err(cause) = stream.set_nodelay(true) {
                         tracing::debug!(%cause, "a connection was gone at once");
                         continue;

@@ -6,6 +6,7 @@ use crate::api::control::{Ask, Refusal, Tell, Verb};
 use crate::api::routes::Method;
 use crate::api::{ANSWER_BYTES_MAX, JSON, LINES, VERSION, VERSION_HEADER, Wanted, encode};
 use crate::status::Report;
+use crate::status::cluster::ClusterReport;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -355,6 +356,21 @@ pub fn status<'a>(to: impl Into<To<'a>>, timeout: Option<Duration>) -> Result<Re
     }
 }
 
+/// The cluster as the daemon at `socket` sees it.
+///
+/// # Errors
+/// No answer within `timeout`.
+pub fn cluster<'a>(
+    to: impl Into<To<'a>>,
+    timeout: Option<Duration>,
+) -> Result<ClusterReport, CallError> {
+    let to = to.into();
+    match call(to, Verb::Cluster, timeout, |_| {})? {
+        Tell::Cluster(report) => Ok(*report),
+        _ => Err(CallError::Confused { socket: to.socket.to_owned() }),
+    }
+}
+
 /// Watches the status until `seen` gives a result.
 ///
 /// # Errors
@@ -364,18 +380,42 @@ pub fn watch<'a, T>(
     timeout: Option<Duration>,
     mut seen: impl FnMut(&Report) -> Option<T>,
 ) -> Result<T, CallError> {
-    let to = to.into();
+    follow(to.into(), timeout, Verb::Watch, |told| match told {
+        Tell::Status(report) => Ok(seen(&report)),
+        other => Err(other),
+    })
+}
+
+/// Watches the cluster until `seen` gives a result.
+///
+/// # Errors
+/// No result within `timeout`, or the daemon went away.
+pub fn watch_cluster<'a, T>(
+    to: impl Into<To<'a>>,
+    timeout: Option<Duration>,
+    mut seen: impl FnMut(&ClusterReport) -> Option<T>,
+) -> Result<T, CallError> {
+    follow(to.into(), timeout, Verb::WatchCluster, |told| match told {
+        Tell::Cluster(report) => Ok(seen(&report)),
+        other => Err(other),
+    })
+}
+
+/// Hears what is told until `seen` gives a result; it gives back what is not its kind.
+fn follow<T>(
+    to: To<'_>,
+    timeout: Option<Duration>,
+    verb: Verb,
+    mut seen: impl FnMut(Tell) -> Result<Option<T>, Tell>,
+) -> Result<T, CallError> {
     let mut connection = Connection::open(to, deadline(timeout))?;
-    connection.ask(Verb::Watch)?;
+    connection.ask(verb)?;
     loop {
-        match connection.line()? {
-            Tell::Status(report) => {
-                if let Some(result) = seen(&report) {
-                    return Ok(result);
-                }
-            }
-            Tell::Refused(refusal) => return Err(CallError::Refused(refusal)),
-            _ => return Err(CallError::Confused { socket: to.socket.to_owned() }),
+        match seen(connection.line()?) {
+            Ok(Some(result)) => return Ok(result),
+            Ok(None) => {}
+            Err(Tell::Refused(refusal)) => return Err(CallError::Refused(refusal)),
+            Err(_) => return Err(CallError::Confused { socket: to.socket.to_owned() }),
         }
     }
 }

@@ -259,11 +259,7 @@ fn exit_of(report: &ClusterReport) -> Exit {
 }
 
 fn fetch(reach: &Reach) -> Result<ClusterReport, CallError> {
-    let socket = reach.socket();
-    match client::call(&socket, Verb::Cluster, reach.timeout().or(Some(ANSWER)), |_| {})? {
-        Tell::Cluster(report) => Ok(*report),
-        _ => Err(CallError::Confused { socket }),
-    }
+    client::cluster(&reach.socket(), reach.timeout().or(Some(ANSWER)))
 }
 
 fn status_once(args: &StatusArgs) -> Result<Exit, CallError> {

@@ -104,13 +104,11 @@ fn launcher(view: &NodeView, engine: &EngineView, name: &str) -> Launcher {
         .and_then(|exe| exe.parent().map(|dir| dir.join("lockstep-engine")));
     let program = view.engine_process.program.clone().or(beside);
     let program = program.unwrap_or_else(|| PathBuf::from("lockstep-engine"));
-    let notes = if view.engines.len() == 1 {
-        view.run_dir.clone()
-    } else {
-        // Each engine's notes are its own.
-        view.run_dir.join(name)
-    };
-    Launcher::new(program, engine.path.clone(), notes).in_lab(view.lab_boot_id)
+    // Each engine's notes are its own, however many there are: another volume may join it.
+    let notes = view.run_dir.join(name);
+    Launcher::new(program, engine.path.clone(), notes)
+        .in_lab(view.lab_boot_id)
+        .adopting(&view.run_dir)
 }
 
 impl Daemon {

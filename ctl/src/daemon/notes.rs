@@ -6,7 +6,7 @@ use super::heartbeats::Half;
 use crate::act::arbiter::Trouble;
 use crate::act::clock;
 use crate::act::events::Weight;
-use crate::api::TcpError;
+use crate::api::{Renewal, TcpError};
 use crate::decide::EvidenceView;
 use crate::decide::group::{Loss, Note as OfGroup, Part, Refused as OfGroups, State};
 use crate::decide::monitor::{Health, Link, Note as OfMonitor};
@@ -327,8 +327,25 @@ impl Daemon {
     }
 
     pub(super) fn api_refused(&self, trouble: &TcpError) {
-        let message = format!("API: not on TCP: {trouble}");
+        let message =
+            format!("API: not on TCP: {trouble}, then restart the daemon, which harms nothing");
         self.tell(Weight::Alarm, "api-refused", None, message);
+    }
+
+    pub(super) fn api_renewed(&self, renewal: &Renewal) {
+        match renewal {
+            Renewal::Taken => {
+                let message = "API: token or certificates have changed and count from now on";
+                self.tell(Weight::Info, "api-renewed", None, message.to_owned());
+            }
+            Renewal::Kept(cause) => {
+                let message = format!(
+                    "API: files have changed and can't be used; what was read before still counts: \
+                     {cause}; the next connection over TCP has them read again"
+                );
+                self.tell(Weight::Alarm, "api-kept", None, message);
+            }
+        }
     }
 
     /// `cause` names the file and what the system said.

@@ -3,6 +3,9 @@
 //! them with it (`attend`).
 
 use super::attend::ATTEND_VERB;
+use crate::act::clock;
+use crate::act::resource::{Context, kill_programs};
+use lockstep_engine::units::Span;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::OpenOptions;
@@ -11,6 +14,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Longest wait for the end of programs after SIGKILL.
+const PROGRAMS: Span = Span::millis(5_000);
 
 /// Why a process does not do what the demo needs.
 #[derive(Debug)]
@@ -61,6 +67,8 @@ struct Table {
     closed: bool,
     next: u64,
     running: BTreeMap<u64, Child>,
+    /// Whose programs the daemons may have started: they are no children of the demo.
+    programs: Vec<Context>,
 }
 
 /// A running process.
@@ -94,6 +102,17 @@ fn command(
 fn end(child: &mut Child) -> io::Result<()> {
     child.kill()?;
     child.wait().map(drop)
+}
+
+/// SIGKILL to what a daemon that is gone has started for a resource.
+///
+/// # Errors
+/// Something of it can't be ended.
+pub fn end_programs(context: &Context) -> io::Result<()> {
+    if kill_programs(context, clock::now().after(PROGRAMS)) {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, format!("programs of {}", context.resource)))
 }
 
 impl Processes {
@@ -154,7 +173,13 @@ impl Processes {
         })
     }
 
-    /// SIGKILL to all of them, and none is started any more.
+    /// A daemon that is started here may start programs for this resource.
+    pub fn may_start(&self, programs: Context) {
+        self.table().programs.push(programs);
+    }
+
+    /// SIGKILL to all of them, then to what daemons among them have started; none is started any
+    /// more.
     ///
     /// # Errors
     /// One can't be ended; the others are ended all the same.
@@ -164,6 +189,9 @@ impl Processes {
         let mut ended = Ok(());
         for child in std::mem::take(&mut table.running).values_mut() {
             ended = ended.and(end(child));
+        }
+        for context in std::mem::take(&mut table.programs) {
+            ended = ended.and(end_programs(&context));
         }
         ended
     }

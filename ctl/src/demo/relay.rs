@@ -3,7 +3,7 @@
 //! cable; a TCP connection that lost bytes in a cut is closed when it heals.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -65,12 +65,12 @@ impl Cable {
         }
     }
 
-    /// A TCP relay to `target`; gives the address to dial instead.
+    /// A TCP relay from `at` to `target`; gives the address to dial instead.
     ///
     /// # Errors
-    /// No port is free.
-    pub fn tcp(&self, target: SocketAddr) -> io::Result<SocketAddr> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    /// The address is taken.
+    pub fn tcp(&self, at: SocketAddr, target: SocketAddr) -> io::Result<SocketAddr> {
+        let listener = TcpListener::bind(at)?;
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let cable = self.clone();
@@ -131,12 +131,12 @@ impl Cable {
         Ok(())
     }
 
-    /// A UDP relay to `target`; gives the address to send to instead.
+    /// A UDP relay from `at` to `target`; gives the address to send to instead.
     ///
     /// # Errors
-    /// No port is free.
-    pub fn udp(&self, target: SocketAddr) -> io::Result<SocketAddr> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    /// The address is taken.
+    pub fn udp(&self, at: SocketAddr, target: SocketAddr) -> io::Result<SocketAddr> {
+        let socket = UdpSocket::bind(at)?;
         let address = socket.local_addr()?;
         socket.set_read_timeout(Some(LOOK))?;
         let cable = self.clone();
@@ -168,10 +168,14 @@ fn close(stream: &TcpStream) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    /// Any free port.
+    const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
     fn pair(cable: &Cable) -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let relay = cable.tcp(listener.local_addr().unwrap()).unwrap();
+        let relay = cable.tcp(ANY, listener.local_addr().unwrap()).unwrap();
         let near = TcpStream::connect(relay).unwrap();
         let (far, _) = listener.accept().unwrap();
         far.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
@@ -200,7 +204,7 @@ mod tests {
         let cable = Cable::default();
         let target = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         target.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-        let relay = cable.udp(target.local_addr().unwrap()).unwrap();
+        let relay = cable.udp(ANY, target.local_addr().unwrap()).unwrap();
         let source = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let mut buffer = [0; 16];
         source.send_to(b"one", relay).unwrap();

@@ -1,18 +1,23 @@
-//! What happens in the demo, in order. It only watches statuses and asks daemons for verbs, as an
-//! operator would; it decides nothing.
+//! What happens in the demo, in order. It causes accidents, watches statuses, and asks for one
+//! verb: whose data counts at the beginning. It decides nothing: where the group runs is the
+//! daemons' business alone.
 
 use super::compare;
+use super::file::{GROUP, MIRROR, SERVICE};
 use super::ledger::Wrong;
 use super::load::Load;
 use super::process::Processes;
-use super::report::{DemoReport, EventReport};
+use super::report::{DemoReport, EventReport, Screen, pause};
+use super::service::Watch;
 use super::timeline::Timeline;
 use super::world::{World, WorldError};
 use crate::api::control::Verb;
 use crate::cli::client::{self, CallError};
-use crate::status::words::{age, bytes};
+use crate::status::cluster::{ClusterReport, GroupReport};
+use crate::status::cluster_render::render;
+use crate::status::words::bytes;
 use crate::status::{Colour, Report};
-use lockstep_engine::units::{LinkState, Mirror, NodeId, Role, Status};
+use lockstep_engine::units::{LinkState, Mirror, NodeId, Status};
 use lockstep_nbd::client::ClientError;
 use std::fmt;
 use std::io;
@@ -45,7 +50,7 @@ pub enum StoryError {
     Check { cause: ClientError },
     /// The load did not come to rest, so nothing could be compared.
     Restless,
-    /// The load thread can't be started.
+    /// A thread can't be started.
     Load { cause: io::Error },
     /// The data files can't be compared.
     Compare { cause: io::Error },
@@ -64,7 +69,7 @@ impl fmt::Display for StoryError {
                 "client: its requests are not answered within {} s; see the status above",
                 PATIENCE.as_secs()
             ),
-            StoryError::Load { cause } => write!(f, "client thread: {cause}"),
+            StoryError::Load { cause } => write!(f, "threads of the demo: {cause}"),
             StoryError::Compare { cause } => write!(f, "data files: {cause}"),
         }
     }
@@ -86,6 +91,7 @@ struct Story<'a> {
     world: World,
     timeline: &'a Timeline,
     report: DemoReport,
+    service: Watch,
 }
 
 /// Plays the whole story in `dir`.
@@ -104,7 +110,8 @@ pub fn play(
         bytes(SIZE),
         bytes(OLD.end - OLD.start)
     ));
-    let mut story = Story { world, timeline, report: DemoReport::default() };
+    let service = Watch::start(world.services()).map_err(|cause| StoryError::Load { cause })?;
+    let mut story = Story { world, timeline, report: DemoReport::default(), service };
     let differed = story.begin()?;
     let servers = story.world.servers();
     let load =
@@ -126,23 +133,30 @@ fn in_sync(report: &Report) -> bool {
         && status(report).is_some_and(|status| status.mirror == Mirror::InSync)
 }
 
+/// The group, once it is up on the node that reports.
+fn up(report: &ClusterReport) -> Option<&GroupReport> {
+    let group = report.groups.first()?;
+    let on = group.resources.iter().all(|one| one.power == "on");
+    (on && group.runs_on == Some(report.node)).then_some(group)
+}
+
 impl Story<'_> {
     fn id(index: usize) -> NodeId {
         if index == A { NodeId::A } else { NodeId::B }
     }
 
-    /// Watches a node until `seen` says so. A daemon that is about to listen is waited for.
-    fn watch<T>(
+    /// Asks a node until it answers: a daemon that is about to listen is waited for.
+    fn patiently<T>(
         &self,
         node: usize,
         doing: &'static str,
-        mut seen: impl FnMut(&Report) -> Option<T>,
+        mut ask: impl FnMut(&Path, Option<Duration>) -> Result<T, CallError>,
     ) -> Result<T, StoryError> {
         let socket = self.world.nodes[node].socket();
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match client::watch(&socket, Some(left), &mut seen) {
+            match ask(&socket, Some(left)) {
                 Err(CallError::Unreachable { .. } | CallError::Lost { .. }) if !left.is_zero() => {
                     thread::park_timeout(Duration::from_millis(50));
                 }
@@ -154,13 +168,66 @@ impl Story<'_> {
         }
     }
 
-    /// Asks a node for a verb.
-    fn ask(&self, node: usize, doing: &'static str, verb: Verb) -> Result<Duration, StoryError> {
-        let socket = self.world.nodes[node].socket();
+    /// Watches a node's mirror until `seen` says so.
+    fn watch<T>(
+        &self,
+        node: usize,
+        doing: &'static str,
+        mut seen: impl FnMut(&Report) -> Option<T>,
+    ) -> Result<T, StoryError> {
+        self.patiently(node, doing, |socket, left| client::watch(socket, left, &mut seen))
+    }
+
+    /// Watches the cluster, as a node sees it, until `seen` says so.
+    fn watch_cluster(
+        &self,
+        node: usize,
+        doing: &'static str,
+        seen: impl Fn(&ClusterReport) -> bool,
+    ) -> Result<(), StoryError> {
+        let mut seen = |report: &ClusterReport| seen(report).then_some(());
+        self.patiently(node, doing, |socket, left| client::watch_cluster(socket, left, &mut seen))
+    }
+
+    /// Waits until the group is up on `node` with all that belongs to it; the time it took.
+    fn wait_up(&self, node: usize, doing: &'static str) -> Result<Duration, StoryError> {
+        let began = Instant::now();
         let task = self.timeline.task(doing);
-        client::call(&socket, verb, Some(PATIENCE), |message| task.show(0, 1, message))
-            .map_err(|cause| StoryError::Call { node: Self::id(node), doing, cause })?;
-        Ok(task.end())
+        self.watch_cluster(node, doing, |report| {
+            let state = report.groups.first().map_or("", |group| group.state.as_str());
+            task.show(0, 0, state);
+            up(report).is_some()
+        })?;
+        Ok(began.elapsed())
+    }
+
+    /// Waits until the group is up on `node`, either node could be lost, and no monitor has
+    /// anything to say.
+    fn wait_safe(&self, node: usize) -> Result<(), StoryError> {
+        self.watch_cluster(node, "it to be safe to lose a node", |report| {
+            let quiet = ["fine", "unknown"];
+            let fine = report.monitors.iter().all(|one| quiet.contains(&one.health.as_str()));
+            let safe = report.safe && report.alarms.is_empty() && fine;
+            safe && up(report).is_some_and(|one| one.may_move)
+        })
+    }
+
+    /// Shows what `lockstep status` shows on `node` now.
+    fn screen(&mut self, moment: &str, node: usize) -> Result<(), StoryError> {
+        let status =
+            self.patiently(node, "its status", |socket, left| client::cluster(socket, left))?;
+        let text: Vec<String> = render(&status).lines().map(str::to_owned).collect();
+        let id = Self::id(node);
+        self.timeline.screen(&format!("{moment}: `lockstep status` on node {id} shows"), &text);
+        let at_ms = ms(self.timeline.elapsed());
+        self.report.screens.push(Screen {
+            moment: moment.to_owned(),
+            at_ms,
+            node: id,
+            text,
+            status,
+        });
+        Ok(())
     }
 
     /// Waits until `node`, the primary, is in sync; gives the bytes that the resync sent.
@@ -180,11 +247,11 @@ impl Story<'_> {
             in_sync(report).then_some(())
         })?;
         let took = task.end();
-        self.timeline.event(&format!("in sync again after {}", age(ms(took))));
+        self.timeline.event(&format!("in sync after {}", pause(ms(took))));
         Ok(sent)
     }
 
-    /// Starts everything; node a serves. Gives the bytes that differ.
+    /// Starts everything; the group comes up on node a by itself. Gives the bytes that differ.
     fn begin(&mut self) -> Result<u64, StoryError> {
         for node in &mut self.world.nodes {
             node.start()?;
@@ -195,12 +262,24 @@ impl Story<'_> {
                 (met && report.arbiter.tried && report.arbiter.trouble.is_none()).then_some(())
             })?;
         }
-        self.timeline.event("both nodes have met");
+        self.timeline.event("an engine and a daemon run on each node, and have met");
         let differed =
             compare::differing(&self.world).map_err(|cause| StoryError::Compare { cause })?;
-        self.ask(A, "create", Verb::Create { both_blank: false })?;
-        self.ask(A, "start", Verb::Start { without_peer: false })?;
-        self.timeline.event(&format!("created; node a serves, {} differ", bytes(differed)));
+        let doing = "whose data counts";
+        let create = Verb::Create { both_blank: false };
+        let socket = self.world.nodes[A].socket();
+        client::call(&socket, create, Some(PATIENCE), |_| {})
+            .map_err(|cause| StoryError::Call { node: NodeId::A, doing, cause })?;
+        self.timeline.event(&format!(
+            "`lockstep mirror create`, the only verb of the demo: the data of node a counts, {} \
+             differ on b",
+            bytes(differed)
+        ));
+        let took = self.wait_up(A, "the group to come up")?;
+        self.timeline.event(&format!(
+            "group {GROUP} came up on node a by itself within {}: {MIRROR}, {SERVICE}",
+            pause(ms(took))
+        ));
         Ok(differed)
     }
 
@@ -210,13 +289,21 @@ impl Story<'_> {
         self.timeline.event(&format!("{} writes acknowledged so far", seen.writes));
     }
 
+    /// Measures pauses of the client and of the group's program anew.
+    fn mark(&self, load: &Load) {
+        load.mark();
+        self.service.mark();
+    }
+
     /// The event's line in the table.
     fn happened(&mut self, event: &str, load: &Load, resync: Option<(u64, u64)>) {
-        let pause = load.seen().longest;
-        self.timeline.event(&format!("{event}: the client waited {} at most", age(ms(pause))));
+        let (waited, away) = (ms(load.seen().longest), ms(self.service.seen().longest));
+        let waited_text = pause(waited);
+        self.timeline.event(&format!("{event}: the client waited {waited_text} at most"));
         self.report.events.push(EventReport {
             event: event.to_owned(),
-            longest_pause_ms: Some(ms(pause)),
+            longest_pause_ms: Some(waited),
+            service_away_ms: Some(away),
             differed_bytes: resync.map(|(differed, _)| differed),
             resynced_bytes: resync.map(|(_, sent)| sent),
         });
@@ -244,6 +331,7 @@ impl Story<'_> {
         self.report.events.push(EventReport {
             event: event.to_owned(),
             longest_pause_ms: None,
+            service_away_ms: None,
             differed_bytes: Some(differed),
             resynced_bytes: Some(sent),
         });
@@ -254,20 +342,23 @@ impl Story<'_> {
 
     fn first_sync(&mut self, load: &Load, differed: u64) -> Result<(), StoryError> {
         self.timeline.event("the client writes, reads back and checks; first sync meanwhile");
-        load.mark();
+        self.mark(load);
         let sent = self.wait_in_sync(A)?;
-        self.happened("first sync", load, Some((differed, sent)));
         self.calm(load);
-        Ok(())
+        self.happened("first sync", load, Some((differed, sent)));
+        self.wait_safe(A)?;
+        self.screen("steady state", A)
     }
 
     fn standby_dies(&mut self, load: &Load) -> Result<(), StoryError> {
-        load.mark();
+        self.mark(load);
         self.world.nodes[B].kill()?;
-        self.timeline.event("node b (standby) killed");
+        self.timeline.event("node b (standby) killed: SIGKILL to its engine and its daemon");
         self.wait_alone(A)?;
-        self.calm(load);
+        self.watch_cluster(A, "the silence of node b", |report| !report.peer.heard)?;
         self.happened("standby killed", load, None);
+        self.screen("standby down", A)?;
+        self.calm(load);
         let differed = self.differing(load)?;
         self.world.nodes[B].start()?;
         self.timeline.event(&format!("node b started again, {} differ", bytes(differed)));
@@ -284,7 +375,7 @@ impl Story<'_> {
     }
 
     fn link_is_cut(&mut self, load: &Load) -> Result<(), StoryError> {
-        load.mark();
+        self.mark(load);
         self.world.cable.cut();
         self.timeline.event("all paths between the nodes cut");
         self.wait_alone(A)?;
@@ -297,22 +388,32 @@ impl Story<'_> {
     }
 
     fn primary_dies(&mut self, load: &Load) -> Result<(), StoryError> {
-        load.mark();
+        self.wait_safe(A)?;
+        self.mark(load);
+        let killed = Instant::now();
         self.world.nodes[A].kill()?;
-        self.timeline.event("node a (primary) killed under load");
-        let took = self.ask(B, "takeover", Verb::Takeover)?;
-        self.timeline.event(&format!("node b has taken over after {}", age(ms(took))));
-        self.watch(B, "node b to serve", |report| {
-            (status(report)?.role == Role::Primary).then_some(())
-        })?;
+        self.timeline.event(
+            "node a (primary) killed under load: engine, daemon and program; nobody is asked for \
+             anything",
+        );
+        self.wait_up(B, "failover")?;
+        let took = ms(killed.elapsed());
+        self.report.failover_ms = Some(took);
+        self.timeline.event(&format!(
+            "node b has taken over by itself {} after the kill: {MIRROR} and {SERVICE} are on",
+            pause(took)
+        ));
         self.wait_client(load, B)?;
-        self.happened("primary killed, takeover", load, None);
+        self.happened("primary killed, failover", load, None);
+        self.screen("after the failover", B)?;
         self.check(load, B)?;
         self.calm(load);
         let differed = self.differing(load)?;
         self.world.nodes[A].start()?;
         self.timeline.event(&format!("node a started again, {} differ", bytes(differed)));
-        self.resynced("old primary returned", load, B, differed)
+        self.resynced("old primary returned", load, B, differed)?;
+        self.wait_safe(B)?;
+        self.screen("rejoined", B)
     }
 
     /// Waits until the client has an acknowledgement from `node`.
@@ -353,6 +454,7 @@ impl Story<'_> {
             return Err(StoryError::Restless);
         }
         let seen = load.end();
+        self.report.service_on_both = self.service.seen().both;
         self.watch(B, "the last blocks to be equal", |report| {
             (in_sync(report) && status(report)?.dirty_blocks == 0).then_some(())
         })?;

@@ -34,8 +34,18 @@ impl Timeline {
 
     /// Something happened.
     pub fn event(&self, text: &str) {
-        let line = format!("{:6.1} s  {text}", self.began.elapsed().as_secs_f64());
-        if self.quiet || self.terminal { show::progress(&line) } else { show::result(&line) }
+        self.say(&format!("{:6.1} s  {text}", self.began.elapsed().as_secs_f64()));
+    }
+
+    fn say(&self, text: &str) {
+        if self.quiet || self.terminal { show::progress(text) } else { show::result(text) }
+    }
+
+    /// What is on a screen now, under a line that says whose it is.
+    pub fn screen(&self, head: &str, lines: &[String]) {
+        self.event(head);
+        let lines: Vec<String> = lines.iter().map(|line| format!("          | {line}")).collect();
+        self.say(&lines.join("\n"));
     }
 
     /// Something takes a while.

@@ -1,7 +1,6 @@
 //! The daemon and its engines, if they run: what they know better than any look from outside.
 
 use super::{Around, Checks};
-use crate::api::control::{Tell, Verb};
 use crate::cli::client;
 use crate::config::cluster::NodeView;
 use crate::status::cluster::ClusterReport;
@@ -15,11 +14,7 @@ pub(super) type Said = ClusterReport;
 
 /// Asks the daemon; why it does not answer otherwise.
 pub(super) fn ask(own: &NodeView) -> Result<Said, String> {
-    match client::call(&own.daemon_socket, Verb::Cluster, ANSWER, |_| {}) {
-        Ok(Tell::Cluster(report)) => Ok(*report),
-        Ok(_) => Err("it answers something else than was asked".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
+    client::cluster(&own.daemon_socket, ANSWER).map_err(|error| error.to_string())
 }
 
 pub(super) fn look(checks: &mut Checks, around: &Around<'_>) {

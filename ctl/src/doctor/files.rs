@@ -3,10 +3,9 @@
 use super::{Around, Checks};
 use crate::act::host;
 use crate::act::suits::is_program;
-use lockstep_engine::config::read_key;
+use lockstep_engine::config::{key_exposed, read_key};
 use rustix::fs::statvfs;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// A state directory with less room than this will be full one day.
@@ -45,14 +44,13 @@ fn key(checks: &mut Checks, path: &Path) {
     if let Err(error) = read_key(path) {
         return checks.fail(what, error, "both nodes need the same file");
     }
-    match fs::metadata(path) {
-        Ok(found) if found.mode() & 0o077 != 0 => checks.warn(
+    match key_exposed(path) {
+        Some(exposed) => checks.warn(
             what,
-            format!("mode {:o}: others than its owner may read it", found.mode() & 0o7777),
+            format!("mode {:03o} lets others than its owner and its group use it", exposed.mode),
             format!("chmod 600 {}", path.display()),
         ),
-        Ok(_) => checks.pass(what, "read, and nobody else may read it"),
-        Err(cause) => checks.fail(what, cause, "check path and rights"),
+        None => checks.pass(what, "read, and for its owner and its group alone"),
     }
 }
 
@@ -71,5 +69,28 @@ fn room(checks: &mut Checks, directory: &Path) {
             }
         }
         Err(cause) => checks.fail(what, cause, "make the directory, or correct `[paths]`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Verdict;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_doctor_and_the_daemon_say_the_same_about_the_rights_of_the_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        fs::write(&path, "5a".repeat(32)).unwrap();
+        for (mode, verdict) in
+            [(0o600, Verdict::Pass), (0o640, Verdict::Pass), (0o644, Verdict::Warn)]
+        {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let mut checks = Checks { area: "files", all: Vec::new() };
+            key(&mut checks, &path);
+            assert_eq!(checks.all[0].verdict, verdict, "{mode:o}");
+            assert_eq!(key_exposed(&path).is_some(), verdict == Verdict::Warn, "{mode:o}");
+        }
     }
 }

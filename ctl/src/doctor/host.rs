@@ -16,8 +16,7 @@ pub(super) fn look(checks: &mut Checks, around: &Around<'_>) {
     ring(checks, fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok().as_deref());
     let name = host::name();
     let wanted = &around.own.hosts[usize::from(around.own.node.to_byte()) - 1].name;
-    let short = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
-    if name == *wanted || short(&name) == short(wanted) {
+    if around.cluster.which(&name) == Some(around.own.node) {
         checks.pass("host name", format!("{name}, node {}", around.own.node));
     } else {
         checks.warn(

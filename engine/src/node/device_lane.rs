@@ -208,10 +208,8 @@ impl Helper {
         self.supply(Ok(ours));
         let kernel = self.open()?;
         let attached = device::attach(&mut kernel.control, &wanted, &[kernels.as_fd()])?;
-        for refused in &attached.refused {
-            tracing::warn!("setting of the kernel's device refused: {refused}");
-        }
         let (index, taken) = (attached.index, attached.way == Way::Taken);
+        tune(index);
         tracing::info!(device = %format!("/dev/nbd{index}"), taken, "kernel device attached");
         self.held = Some(index);
         self.said = None;
@@ -258,5 +256,20 @@ impl Helper {
             tracing::warn!("no kernel device, trying again: {text}");
             self.said = Some(text);
         }
+    }
+}
+
+/// Changes the settings of the device, which an engine before this one may have left undone. On a
+/// thread of its own, which ends by itself: the kernel waits there for requests, and the helper
+/// must be free to end the device under them.
+fn tune(index: u32) {
+    let work = move || {
+        for refused in device::tune(index) {
+            tracing::warn!("setting of the kernel's device refused: {refused}");
+        }
+    };
+    let thread = std::thread::Builder::new().name("device-tune".into()).stack_size(STACK_BYTES);
+    if let Err(error) = thread.spawn(work) {
+        tracing::warn!(%error, "the kernel's device keeps the kernel's settings");
     }
 }

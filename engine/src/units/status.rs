@@ -119,6 +119,10 @@ pub struct Status {
     /// Of those, pieces of requests whose client connections have ended: they are carried out, and
     /// whoever sends them again queues behind them (R20).
     pub client_ops_dead: u32,
+    /// The process ends in order, and may come back to what it served: what waits for its device
+    /// waits in the kernel.
+    #[serde(default)]
+    pub stopping: bool,
     /// Totals since start.
     pub counters: Counters,
 }
@@ -190,6 +194,7 @@ impl Status {
             needs_full: false,
             client_ops: 0,
             client_ops_dead: 0,
+            stopping: false,
             counters: Counters::default(),
         }
     }

@@ -29,7 +29,7 @@ pub use error::DeviceError;
 pub use message::Wanted;
 pub use module::{Loaded, load};
 pub use name::{Named, remove_link, settle_link};
-pub use sysfs::{find, numbered};
+pub use sysfs::{find, numbered, tune};
 
 use std::os::fd::BorrowedFd;
 
@@ -59,14 +59,12 @@ pub enum Way {
 }
 
 /// A device that has a server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attached {
     /// The N of `/dev/nbdN`.
     pub index: u32,
     /// How.
     pub way: Way,
-    /// Settings of the kernel that were refused; the device works without them.
-    pub refused: Vec<String>,
 }
 
 /// Gives the volume's device these sockets: the one that is there, or else a new one.
@@ -94,9 +92,8 @@ pub fn attach(
         Some(index) => (index?, Way::Taken),
         None => (control.connect(wanted, sockets)?, Way::Connected),
     };
-    let refused = sysfs::tune(index);
     sysfs::announce(index);
-    Ok(Attached { index, way, refused })
+    Ok(Attached { index, way })
 }
 
 /// Takes the volume's devices away: whatever waits there fails with an error. None is no fault.

@@ -42,7 +42,10 @@ pub fn numbered(name: &str) -> Option<u32> {
 
 /// Requests as large as the engine likes them, no second scheduler, and a look at what is not
 /// answered as often as `LOOK_MS`. Returns what was refused.
-pub(super) fn tune(index: u32) -> Vec<String> {
+///
+/// The kernel lets every request of the device end before it changes some of these, so this may
+/// wait for as long as requests are held: on a thread that nobody waits for.
+pub fn tune(index: u32) -> Vec<String> {
     let queue = PathBuf::from(format!("{BLOCK}/nbd{index}/queue"));
     let settings = [
         ("io_timeout", LOOK_MS.to_string()),

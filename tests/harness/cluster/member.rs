@@ -142,10 +142,8 @@ impl Member {
 
     /// Process ids of the engines that live.
     pub fn engine_pids(&self) -> Vec<u32> {
-        let notes = |n: usize| match self.volumes {
-            1 => self.dir().join("run/engine.pid"),
-            _ => self.dir().join("run").join(super::volume_name(n)).join("engine.pid"),
-        };
+        let notes =
+            |n: usize| self.dir().join("run").join(super::volume_name(n)).join("engine.pid");
         (0..self.volumes).filter_map(|n| noted_pid(&notes(n))).collect()
     }
 
@@ -277,7 +275,7 @@ impl Member {
     }
 
     pub(super) fn log_ends(&self) -> String {
-        ends(&[self.dir().join("daemon.log"), self.dir().join("run/engine.log")], LOG_LINES)
+        ends(&[self.dir().join("daemon.log"), self.dir().join("run/vol/engine.log")], LOG_LINES)
     }
 }
 

@@ -207,7 +207,7 @@ impl Node {
 
     /// Log of the engine.
     pub fn engine_log(&self) -> PathBuf {
-        self.dir().join("run/engine.log")
+        self.dir().join("run/vol/engine.log")
     }
 
     /// Log of the daemon.
@@ -364,7 +364,7 @@ impl Node {
 
     /// Process id of the engine that lives.
     pub fn engine_pid(&self) -> Option<u32> {
-        noted_pid(&self.dir().join("run/engine.pid"))
+        noted_pid(&self.dir().join("run/vol/engine.pid"))
     }
 
     /// Process id of the daemon that lives.

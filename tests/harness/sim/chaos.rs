@@ -344,7 +344,10 @@ impl World {
         let slow = self.random.within(20_000_000, 4_000_000_000);
         match fault {
             Fault::SlowDisk(node) => {
-                self.host(node).disk.faults.slow = if on { slow } else { 0 };
+                let now = self.now();
+                let host = self.host(node);
+                host.disk.faults.slow = if on { slow } else { 0 };
+                host.pace_since = now;
             }
             Fault::ReadErrors(node) => {
                 self.host(node).disk.faults.reads = on;

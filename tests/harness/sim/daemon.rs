@@ -331,7 +331,7 @@ impl World {
         let ready = status.mark.is_some() && status.disk == DiskState::UpToDate;
         let told = daemon.engine == Some(engine.run) && awake(daemon.since) && awake(engine.since);
         let steady = told && awake(host.frozen_until) && awake(self.network_since);
-        let quick = host.disk.faults.slow == 0 && !host.hurt;
+        let quick = host.disk.faults.slow == 0 && awake(host.pace_since) && !host.hurt;
         let wants = self.plan.auto_takeover && self.would_take(node.peer());
         let peer = index(node.peer());
         let asks = !(self.arbiter.down || self.arbiter.cut[peer] || self.arbiter.late[peer] > 0);

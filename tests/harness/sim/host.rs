@@ -123,6 +123,8 @@ pub struct Host {
     pub frozen_until: Tick,
     /// Its storage.
     pub disk: Disk,
+    /// When its disk was last made slow, or quick again.
+    pub pace_since: Tick,
     /// Runs of engines and daemons so far.
     pub runs: u64,
     /// The service manager starts the engine.
@@ -169,6 +171,7 @@ impl Host {
             skew,
             frozen_until: Tick(0),
             disk,
+            pace_since: Tick(0),
             runs: 0,
             wants_engine: true,
             wants_daemon: true,

@@ -279,10 +279,9 @@ impl Judge {
         }
     }
 
-    /// A node says that its copy is equal and stable: what an earlier power loss took from it
-    /// counts as there again where its disk holds it. Not when the record lands that makes it a
-    /// member: by then it may have lost power once more, and nobody counts on what it has left
-    /// (seed 725830).
+    /// A node says that its copy is equal and stable: what an earlier power loss took from it is
+    /// there again where its disk holds it. Not when the record lands that makes it a member: by
+    /// then it may have lost power once more, and nobody counts on what it has left (seed 725830).
     pub fn filled(&mut self, node: NodeId, disk: &Disk) {
         self.relied_upon(node, Some(disk));
     }
@@ -341,9 +340,13 @@ impl Judge {
     /// P7 and bookkeeping: a block of a disk has changed.
     pub fn disk_changed(&mut self, node: NodeId, block: u64, before: Block, after: Block) {
         let Some(register) = self.registers.get_mut(&block) else { return };
-        for (sector, stamp) in after.into_iter().enumerate() {
-            if sector == 0 || stamp != after[sector - 1] {
-                register.arrived(stamp, index(node));
+        // Elsewhere what comes back counts when the node says so (`filled`): until then it may be
+        // taken for lost, by whoever made it equal and has lost it since (seed 831914).
+        if self.in_memory {
+            for (sector, stamp) in after.into_iter().enumerate() {
+                if sector == 0 || stamp != after[sector - 1] {
+                    register.arrived(stamp, index(node));
+                }
             }
         }
         let reverted =

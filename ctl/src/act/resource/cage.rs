@@ -18,6 +18,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 /// Folder of all cages below the top of the control groups. Not below the daemon's own group:
 /// the service manager would kill what is there when the daemon stops.
@@ -29,6 +31,9 @@ const MAKINGS: u32 = 5;
 /// Looks for marked programs are at least this far apart, but for one that follows the end of all
 /// that were found: each reads a file or two of every process on this host.
 const LOOK: Span = Span::millis(100);
+
+/// Time between two rounds of kills.
+const ROUND: Duration = Duration::from_millis(10);
 
 /// One verb of a resource, or the whole resource.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -193,6 +198,23 @@ impl Cage {
                 return false;
             }
             tokio::time::sleep(clock::until(began.after(LOOK).min(deadline))).await;
+        }
+    }
+
+    /// Kills until nothing is left in it and its folders are gone. Blocking; `false` at the
+    /// deadline.
+    pub fn end(&self, deadline: Tick) -> bool {
+        loop {
+            self.kill();
+            // What was killed takes a moment to go; what it forked before needs another round.
+            if self.members().is_empty() {
+                self.remove();
+                return true;
+            }
+            if clock::now() >= deadline {
+                return false;
+            }
+            thread::park_timeout(ROUND);
         }
     }
 

@@ -106,6 +106,12 @@ pub fn control_group(context: &Context) -> Option<PathBuf> {
     cage::Cage::of(context).group().map(Path::to_owned)
 }
 
+/// SIGKILL to all programs of a resource or monitor, as when its host loses power, and no folder
+/// of theirs left. Blocking; `false` when some are still there at the deadline.
+pub fn kill_programs(context: &Context, deadline: Tick) -> bool {
+    cage::Cage::of(context).end(deadline)
+}
+
 /// What a resource is at the moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum State {

@@ -1,13 +1,15 @@
 //! The doors: whose they are, what files they need, TLS and client certificates.
 
-use super::lab::{Lab, TOKEN, split};
+use super::lab::{Lab, TOKEN, split, text};
 use crate::api::{Api, ListenError, Opening, TcpError};
 use crate::config::cluster::{ApiSpec, ApiTls};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -195,4 +197,80 @@ fn a_key_that_others_may_read_opens_no_door() {
     let lab = Lab::open_with(Some(tls));
     assert_eq!(lab.tcp, None);
     assert_eq!(lab.ask_unix("GET /v1/cluster").0, 200);
+}
+
+/// Waits until the loop was told of so many changes; gives the last one.
+fn told(lab: &Lab, changes: usize) -> String {
+    let began = Instant::now();
+    loop {
+        let all = lab.renewals.lock().unwrap().clone();
+        if all.len() >= changes {
+            assert_eq!(all.len(), changes, "{all:?}");
+            return all[changes - 1].clone();
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{all:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn another_token_counts_from_the_next_connection_and_a_bad_one_never() {
+    let lab = Lab::open();
+    let file = lab.dir.path().join("token");
+    let new = "fedcba9876543210fedcba9876543210";
+    let status = |token: &str| {
+        let head = format!(
+            "GET /v1/cluster HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\
+             authorization: Bearer {token}\r\n\r\n"
+        );
+        split(&lab.raw(head.as_bytes())).0
+    };
+    assert_eq!((status(TOKEN), status(new)), (200, 401));
+    // Open before the change: what it shows is judged when it asks.
+    let mut open = lab.dial();
+    write(&file, new, 0o600);
+    assert_eq!((status(new), status(TOKEN)), (200, 401));
+    assert_eq!(told(&lab, 1), "Taken");
+    let old = format!(
+        "GET /v1/cluster HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\
+         authorization: Bearer {TOKEN}\r\n\r\n"
+    );
+    open.write_all(old.as_bytes()).unwrap();
+    assert_eq!(split(&text(&mut open)).0, 401);
+    for (changes, spoil) in [(2, "short"), (3, "gone"), (4, "rights")] {
+        match spoil {
+            "short" => write(&file, "short", 0o600),
+            "gone" => std::fs::remove_file(&file).unwrap(),
+            _ => write(&file, TOKEN, 0o644),
+        }
+        assert_eq!((status(new), status(TOKEN)), (200, 401), "{spoil}");
+        assert!(told(&lab, changes).starts_with("Kept"), "{spoil}");
+    }
+    write(&file, TOKEN, 0o600);
+    assert_eq!((status(TOKEN), status(new)), (200, 401));
+    assert_eq!(told(&lab, 5), "Taken");
+}
+
+#[test]
+fn another_certificate_is_shown_once_its_key_is_there_too() {
+    let own = Authority::found();
+    own.issue("node");
+    let tls = ApiTls {
+        cert_file: own.file("node.pem"),
+        key_file: own.file("node.key"),
+        client_ca_file: None,
+    };
+    let lab = Lab::open_with(Some(tls));
+    let door = lab.tcp.unwrap();
+    // Trusts the new one alone, so that it tells which one is shown.
+    let other = Authority::found();
+    other.issue("node");
+    let ask = |authority: &Authority| authority.ask(door, None, "").map(|answer| answer.0);
+    assert_eq!((ask(&own), ask(&other)), (Some(401), None));
+    std::fs::copy(other.file("node.pem"), own.file("node.pem")).unwrap();
+    assert_eq!((ask(&own), ask(&other)), (Some(401), None), "a certificate without its key");
+    assert!(told(&lab, 1).starts_with("Kept"));
+    std::fs::copy(other.file("node.key"), own.file("node.key")).unwrap();
+    assert_eq!((ask(&own), ask(&other)), (None, Some(401)));
+    assert_eq!(told(&lab, 2), "Taken");
 }

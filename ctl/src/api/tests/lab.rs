@@ -37,6 +37,8 @@ pub struct Lab {
     pub asked: Arc<Mutex<Vec<Verb>>>,
     /// Longest time between two turns of the loop, in milliseconds.
     pub late_ms: Arc<AtomicU64>,
+    /// What became of files that changed.
+    pub renewals: Arc<Mutex<Vec<String>>>,
     /// Requests of the verb `Takeover`, which end when the test says so.
     pub held: Arc<Mutex<Vec<Request>>>,
     pub diary: Diary,
@@ -219,10 +221,11 @@ fn answer(verb: &Verb, dry_run: bool) -> Vec<Tell> {
 }
 
 /// What the loop shares with the test.
-type Heard = (Arc<Mutex<Vec<Verb>>>, Arc<AtomicU64>, Arc<Mutex<Vec<Request>>>);
+type Heard =
+    (Arc<Mutex<Vec<Verb>>>, Arc<AtomicU64>, Arc<Mutex<Vec<Request>>>, Arc<Mutex<Vec<String>>>);
 
 async fn play(mut api: Api, lab: Heard) {
-    let (asked, late, held) = lab;
+    let (asked, late, held, renewals) = lab;
     let mut turns = tokio::time::interval(Duration::from_millis(10));
     let mut before = Instant::now();
     let mut watchers = Vec::new();
@@ -243,6 +246,9 @@ async fn play(mut api: Api, lab: Heard) {
                 }
             }
             _ = turns.tick() => {
+                while let Some(renewal) = api.renewed() {
+                    renewals.lock().unwrap().push(format!("{renewal:?}"));
+                }
                 let now = Instant::now();
                 let ms = u64::try_from((now - before).as_millis()).unwrap();
                 late.fetch_max(ms, Ordering::Relaxed);
@@ -291,12 +297,14 @@ impl Lab {
         diary.note(7, Weight::Warning, "test", None, "first".to_owned());
         api.serve(diary.reader()).unwrap();
         let (asked, late_ms, held) = (Arc::default(), Arc::default(), Arc::default());
-        let shared = (Arc::clone(&asked), Arc::clone(&late_ms), Arc::clone(&held));
+        let renewals = Arc::default();
+        let shared =
+            (Arc::clone(&asked), Arc::clone(&late_ms), Arc::clone(&held), Arc::clone(&renewals));
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(play(api, shared));
         });
-        Lab { dir, tcp, asked, late_ms, held, diary }
+        Lab { dir, tcp, asked, late_ms, renewals, held, diary }
     }
 
     pub fn socket(&self) -> PathBuf {

@@ -118,7 +118,7 @@ async fn tried(plan: &Plan) -> Result<Done, No> {
         record: next,
         text: plan.draft.text.clone(),
         cluster: plan.draft.cluster.clone(),
-        telling: Some(Telling { tell: plan.tell.clone(), other }),
+        telling: Some(Telling { tell: plan.tell.clone(), other, heard: plan.caller.is_some() }),
     })))
 }
 

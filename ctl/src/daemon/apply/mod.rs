@@ -77,6 +77,8 @@ struct Telling {
     tell: mpsc::Sender<Tell>,
     /// What became of it on the other node, as far as is known.
     other: String,
+    /// It was heard when this was asked for. On other ways it has to be heard again first.
+    heard: bool,
 }
 
 /// How a task has ended.
@@ -394,7 +396,9 @@ impl Daemon {
     }
 
     fn is_up_with_it(&self, now: Tick) -> bool {
-        let same = !self.peer_heard(now) || !self.digests_differ();
+        let Phase::Watching { telling, .. } = &self.applying.phase else { return false };
+        let heard = self.peer_heard(now);
+        let same = if heard { !self.digests_differ() } else { !telling.heard };
         let renewed = (0..self.slots.len()).all(|place| !self.may_renew(place, now));
         same && renewed && self.node.may_be_replaced() && self.effects.is_idle()
     }

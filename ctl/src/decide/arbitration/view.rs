@@ -27,6 +27,9 @@ pub struct View {
     pub answering: bool,
     /// The engine was fenced at the end of a lease and has not been promoted since (R13).
     pub fenced: bool,
+    /// What was fenced is promoted by itself, once that is allowed: a right to serve is held, or a
+    /// write not closed.
+    pub resumes: bool,
     /// End of the lease as known here; `None` when none is needed, or while the link renews it.
     pub lease_until: Option<Tick>,
     /// Last authentic heartbeat of the peer.
@@ -103,6 +106,7 @@ impl Decider {
             released: self.released,
             answering: self.answering,
             fenced: self.fenced,
+            resumes: self.claim.is_some() || self.open.is_some(),
             lease_until: self.lease_until(),
             peer_beat: self.peer.beat.as_ref().map(|_| self.peer.heard),
         }

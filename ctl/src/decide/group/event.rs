@@ -115,6 +115,8 @@ pub struct Around {
     pub silent: bool,
     /// The lease ended without a decision and nothing was promoted since (R13).
     pub fenced: bool,
+    /// And arbitration promotes it again by itself once it may.
+    pub resumes: bool,
     /// Every volume is in sync with the peer over a link that is up.
     pub in_sync: bool,
     /// Silence or release of the owner amounts to evidence (§1.2).

@@ -264,7 +264,10 @@ impl Group {
         let peer_up = around.peer.is_some_and(|peer| peer.state == State::Up);
         if around.owner == Some(self.node.peer()) && peer_up {
             // It runs there: what was tried before to bring it up is over.
-            self.resources.iter_mut().for_each(|resource| resource.failovers = 0);
+            // So is what an operator has stopped here alone: it comes on there with the rest.
+            for resource in &mut self.resources {
+                (resource.failovers, resource.wanted) = (0, true);
+            }
             // Whoever started it there did so after an earlier stop, not after one under way.
             self.stopped &= self.asked.is_some_and(|asked| asked.verb == GroupVerb::Stop);
         }

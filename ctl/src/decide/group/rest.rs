@@ -73,7 +73,8 @@ impl Group {
         let there = around.engines != Engines::Away;
         // What is released may be taken over; an operator's stop makes a stop of it.
         let held = self.stopped || !around.released;
-        if there && held && !around.fenced && self.is_time(now) {
+        let rests = !(around.fenced && around.resumes);
+        if there && held && rests && self.is_time(now) {
             self.ending = match self.ending_by_leave(around) {
                 Ending::FailOver if around.engines == Engines::Serving => Ending::FailOver,
                 _ => Ending::Stop,
@@ -86,7 +87,8 @@ impl Group {
     fn rest_as_owner(&mut self, around: &Around, now: Tick) {
         let away = around.engines == Engines::Away;
         let released = around.released && !Mutant::WaitAfterRelease.on();
-        if around.part != Part::Takes || (around.fenced && !away && !released) {
+        let resumes = around.fenced && around.resumes;
+        if around.part != Part::Takes || (resumes && !away && !released) {
             return; // What is fenced serves again by itself, or is lost; not what was released.
         }
         let idle_since = if away { self.engines_away_since } else { self.idle_owner_since };

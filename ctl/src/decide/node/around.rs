@@ -58,6 +58,7 @@ impl Node {
             engines,
             silent: !part.volumes.iter().any(|volume| volume.is_serving(view.fenced)),
             fenced: view.fenced || (unguarded && over),
+            resumes: view.resumes || !view.fenced,
             in_sync: part.decider.is_in_sync(),
             evidence: matches!(view.evidence, EvidenceView::Silent | EvidenceView::Released),
             released: view.released.is_some(),
@@ -171,6 +172,8 @@ impl Volume {
             None => Engines::Away,
             Some(_) if self.is_serving(fenced) => Engines::Serving,
             Some(status) if status.role == Role::Promoting => Engines::Away,
+            // It ends, and is like one that is away when it has.
+            Some(status) if status.stopping && self.restarted && owner && !fenced => Engines::Away,
             Some(_) => match self.back_at.filter(|_| self.restarted && owner && !fenced) {
                 Some(at) if now < at.after(ENGINE_BACK) => Engines::Away,
                 _ => Engines::Quiet,
@@ -196,6 +199,7 @@ impl Volume {
                 self.restarted = false;
                 self.back_at = None;
             }
+            Some(status) if status.stopping => self.restarted |= served,
             Some(_) => {
                 if self.restarted && self.back_at.is_none() {
                     self.back_at = Some(now);

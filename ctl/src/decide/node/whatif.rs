@@ -116,7 +116,11 @@ impl Sentence {
                 "the copy of node {stays} is stale; how far behind it is, is not known here"
             ),
             Sentence::NotMember { dirty_bytes: Some(bytes) } => {
-                format!("the copy of node {stays} is stale, about {} KiB behind", bytes >> 10)
+                let behind = match bytes >> 10 {
+                    kib @ 0..10_240 => format!("{kib} KiB"),
+                    kib => format!("{} MiB", kib >> 10),
+                };
+                format!("the copy of node {stays} is stale, about {behind} behind")
             }
             Sentence::NotInSync => "the two copies are not connected and in sync".to_owned(),
             Sentence::Copy(step::Refused::NoMark) => {

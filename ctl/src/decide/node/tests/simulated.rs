@@ -84,3 +84,38 @@ fn force_is_not_undone_by_a_stop_that_the_other_node_remembers() {
     world.run(10_000);
     assert_eq!((world.owner(), world.state(B)), (Some(B), State::Up));
 }
+
+/// Fenced long ago, given the group back since, and then without its engine's proof (seed 841883).
+#[test]
+fn what_was_fenced_and_can_t_resume_is_started_anew() {
+    let mut world = World::up(group(), Vec::new());
+    world.reach[0] = false;
+    (world.links.up, world.beats) = (false, false);
+    world.run_until(20_000, |world| world.state(B) == State::Up);
+    (world.links.up, world.beats) = (true, true);
+    world.run(3_000);
+    world.ask_group(B, GroupVerb::Move);
+    world.run_until(5_000, |world| world.owner() == Some(A));
+    world.engine_dies(A);
+    world.run(100);
+    world.engine_starts(A);
+    world.host(A).engine().mark = None;
+    world.reach[0] = true;
+    world.run(30_000);
+    assert_eq!((world.owner(), world.state(A)), (Some(A), State::Up));
+}
+
+/// Seed 838501.
+#[test]
+fn what_an_operator_has_stopped_alone_comes_on_when_the_group_comes_back() {
+    let mut world = World::up(group(), Vec::new());
+    world.ask_group(A, GroupVerb::ResourceStop(APP));
+    world.run(2_000);
+    assert!(!world.on(A).contains(&APP));
+    world.ask_group(A, GroupVerb::Move);
+    world.run(5_000);
+    assert_eq!(world.on(B), ALL.to_vec());
+    world.ask_group(B, GroupVerb::Move);
+    world.run(5_000);
+    assert_eq!(world.on(A), ALL.to_vec());
+}

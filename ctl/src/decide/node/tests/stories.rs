@@ -250,6 +250,20 @@ pub fn a_daemon_that_never_saw_its_engine_guards_the_lease() {
 }
 
 #[test]
+pub fn an_engine_that_stops_in_order_is_waited_for_like_one_that_dies() {
+    let mut world = up();
+    let engine = world.host(A).engine();
+    (engine.role, engine.stopping) = (lockstep_engine::units::Role::Demoting, true);
+    world.run(100);
+    assert_eq!(world.on(A), ALL, "its device waits in the kernel");
+    world.engine_dies(A);
+    world.run(300);
+    world.engine_starts(A);
+    world.run(5_000);
+    assert_eq!((world.on(A), world.state(A)), (ALL.to_vec(), State::Up));
+}
+
+#[test]
 pub fn a_restarted_engine_has_no_time_left_when_the_lease_ends() {
     let mut world = up();
     world.engine_dies(A);
