@@ -11,6 +11,8 @@ const SOURCES: &[&str] = &[
     "Cargo.lock",
     "Cargo.toml",
     "ctl/Cargo.toml",
+    "ctl/aws/Cargo.toml",
+    "ctl/aws/src",
     "ctl/src",
     "engine/Cargo.toml",
     "engine/src",

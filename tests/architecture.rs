@@ -150,7 +150,8 @@ fn every_dependency_has_a_reason() {
 
 #[test]
 fn versions_stand_in_the_root_manifest_alone() {
-    for path in ["Cargo.toml", "nbd/Cargo.toml", "engine/Cargo.toml", "ctl/Cargo.toml"] {
+    let members = ["nbd/Cargo.toml", "engine/Cargo.toml", "ctl/Cargo.toml", "ctl/aws/Cargo.toml"];
+    for path in ["Cargo.toml"].into_iter().chain(members) {
         none(&manifest::versions(path, &text(path)));
     }
 }
@@ -231,6 +232,9 @@ fn an_import_across_rooms_is_seen() {
         ("ctl/src/decide/plan.rs", "use lockstep_engine::replica::Replica;\nuse tokio::time;\n"),
         ("ctl/src/act/arbiter.rs", "use crate::daemon;\n"),
         ("engine/src/node/mod.rs", "type X = lockstep_ctl::Y;\n"),
+        ("ctl/src/act/aws.rs", "use aws_sdk_ec2::Client;\n"),
+        ("ctl/src/cli/aws.rs", "use lockstep_aws::Aws;\n"),
+        ("ctl/aws/src/open.rs", "use lockstep_ctl::config;\nuse tokio::net;\n"),
     ]);
     let expected = [
         "engine/replica must not import crate::uring::Ring",
@@ -243,6 +247,10 @@ fn an_import_across_rooms_is_seen() {
         "ctl/decide must not use tokio::time",
         "ctl/act must not import crate::daemon",
         "engine/node must not use lockstep_ctl",
+        "ctl/act must not use aws_sdk_ec2::Client",
+        "ctl/cli must not use lockstep_aws::Aws",
+        "ctl/aws must not use lockstep_ctl::config",
+        "ctl/aws must not use tokio::net",
     ];
     caught(&imports::check(&bad, &crates()), &expected);
 }

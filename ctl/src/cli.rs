@@ -1,6 +1,7 @@
 //! The command line: one table of verbs, from which help and usage errors are derived.
 //! Always: results on stdout, progress and errors on stderr, and an exit code of `exit::Exit`.
 
+mod aws;
 pub mod client;
 mod cluster;
 mod config;
@@ -71,6 +72,8 @@ enum Verb {
     Mirror(MirrorArgs),
     /// Check, compare, write and show the configuration of the cluster
     Config(config::ConfigArgs),
+    /// Prepare what the cluster needs in AWS
+    Aws(aws::AwsArgs),
     /// Look at this host and say what is not well, and what to do
     Doctor(doctor::DoctorArgs),
     /// Collect status, events, logs and metadata for somebody who helps; no key goes in
@@ -248,6 +251,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Verb::WhatIf(args) => cluster::what_if(&args),
         Verb::Mirror(args) => mirror(args),
         Verb::Config(args) => config::run(&args.verb),
+        Verb::Aws(args) => aws::run(&args),
         Verb::Doctor(args) => doctor::doctor(&args),
         Verb::SupportBundle(args) => doctor::bundle(&args),
         Verb::Demo(args) => demo::run(&args),

@@ -1,5 +1,6 @@
 //! The test harness.
 
+pub mod aws;
 pub mod backing;
 pub mod bins;
 pub mod cluster;

@@ -3,6 +3,7 @@
 //! decider knows that (SAFETY R4).
 
 pub mod arbiter;
+pub mod aws;
 pub mod clock;
 pub mod engine;
 pub mod events;

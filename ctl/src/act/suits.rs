@@ -205,7 +205,7 @@ fn arbiter(all: &mut Vec<Lack>, spec: &ArbiterSpec) {
                 }
             }
         }
-        ArbiterSpec::Directory(_) | ArbiterSpec::None { .. } => {}
+        ArbiterSpec::Directory(_) | ArbiterSpec::Dynamodb { .. } | ArbiterSpec::None { .. } => {}
     }
 }
 

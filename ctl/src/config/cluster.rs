@@ -75,6 +75,8 @@ pub struct Local {
     pub heartbeat: Heartbeat,
     /// Where the record lives.
     pub arbiter: ArbiterSpec,
+    /// How AWS is reached.
+    pub aws: AwsSpec,
     /// In the order of the file.
     pub volumes: Vec<Volume>,
     /// In the order of the file, then one for each volume outside every group.
@@ -151,11 +153,35 @@ pub enum ArbiterSpec {
     Directory(PathBuf),
     /// A store.
     Etcd(EtcdSpec),
+    /// An item of a table of DynamoDB.
+    Dynamodb {
+        /// The table.
+        table: String,
+    },
     /// The nodes themselves, with a probe that tells an isolated one (REFERENCE §5).
     None {
         /// Name of a `ping` or `port` monitor.
         probe: String,
     },
+}
+
+/// How AWS is reached; what is not set is found as every tool of AWS finds it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AwsSpec {
+    /// The region.
+    pub region: Option<String>,
+    /// Profile of the shared files.
+    pub profile: Option<String>,
+    /// ARN of a role to be taken on.
+    pub role: Option<String>,
+    /// Server of EC2 in place of the region's.
+    pub ec2_endpoint: Option<String>,
+    /// Server of DynamoDB in place of the region's.
+    pub dynamodb_endpoint: Option<String>,
+    /// Server of STS in place of the region's.
+    pub sts_endpoint: Option<String>,
+    /// Server of the instance metadata.
+    pub metadata_endpoint: Option<String>,
 }
 
 /// How etcd is reached.

@@ -3,7 +3,8 @@
 
 use crate::act::resource::spec::Spec;
 use crate::config::cluster::{
-    ArbiterSpec, EngineProcess, EngineView, Group, HeartbeatLink, HeartbeatView, Host, NodeView,
+    ArbiterSpec, AwsSpec, EngineProcess, EngineView, Group, HeartbeatLink, HeartbeatView, Host,
+    NodeView,
 };
 use crate::config::{ArbiterConfig, Config, Named};
 use crate::decide::settings::{FinalAction, GroupSettings, ResourceKind, ResourceSettings};
@@ -63,6 +64,7 @@ pub fn view_of(config: &Config) -> Result<NodeView, EngineConfigError> {
         arbiter: match &config.arbiter {
             ArbiterConfig::Directory(root) => ArbiterSpec::Directory(root.clone()),
         },
+        aws: AwsSpec::default(),
         api: None,
         times: config.times,
         events_kept: EVENTS_KEPT,

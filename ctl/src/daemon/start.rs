@@ -57,6 +57,9 @@ pub enum DaemonError {
     Diary { path: PathBuf, cause: io::Error },
     /// The configured etcd can't be used.
     Etcd { error: PlaceError },
+    /// The record is in DynamoDB, and this build has no AWS.
+    #[cfg(not(feature = "aws"))]
+    NoAws,
 }
 
 impl fmt::Display for DaemonError {
@@ -75,6 +78,10 @@ impl fmt::Display for DaemonError {
                 write!(f, "{}: events: {cause}; raise the limit of processes", path.display())
             }
             DaemonError::Etcd { error } => write!(f, "arbiter: {error}"),
+            #[cfg(not(feature = "aws"))]
+            DaemonError::NoAws => {
+                f.write_str("arbiter: \"dynamodb\" needs the package with AWS support; install it")
+            }
         }
     }
 }
@@ -280,6 +287,7 @@ fn open_store(view: &NodeView, group: &Group, now: Tick) -> Result<Store, Daemon
             Arc::new(Directory::new(place, fresh()?))
         }
         ArbiterSpec::Etcd(spec) => Arc::new(open_etcd(view, group, spec)?),
+        ArbiterSpec::Dynamodb { table } => open_dynamodb(view, group, table)?,
         ArbiterSpec::None { .. } => {
             let made = Own::new(view, group);
             let register = Arc::clone(&made.register);
@@ -288,6 +296,30 @@ fn open_store(view: &NodeView, group: &Group, now: Tick) -> Result<Store, Daemon
         }
     };
     Ok(Store { arbiter, own, next_probe: now, troubled: false, split: false })
+}
+
+#[cfg(feature = "aws")]
+fn open_dynamodb(
+    view: &NodeView,
+    group: &Group,
+    table: &str,
+) -> Result<Arc<dyn Arbiter>, DaemonError> {
+    use crate::act::arbiter::dynamodb::{Dynamodb, Place};
+    let place = Place {
+        table: table.to_owned(),
+        settings: crate::act::aws::settings(&view.aws),
+        cluster: view.cluster.id,
+        group: group.settings.id,
+        node: view.node,
+        state_dir: view.state_dir.clone(),
+        deadline: Duration::from_nanos(view.times.arbiter_attempt.0),
+    };
+    Ok(Arc::new(Dynamodb::new(place, fresh()?)))
+}
+
+#[cfg(not(feature = "aws"))]
+fn open_dynamodb(_: &NodeView, _: &Group, _: &str) -> Result<Arc<dyn Arbiter>, DaemonError> {
+    Err(DaemonError::NoAws)
 }
 
 fn open_etcd(view: &NodeView, group: &Group, spec: &EtcdSpec) -> Result<Etcd, DaemonError> {

@@ -5,22 +5,22 @@
 //! its nonce. What was not known by the deadline is `Failed` or `Unknown` (R4).
 
 mod api;
-mod blocking;
 mod http;
-mod kept;
+mod keys;
 mod place;
-mod view;
 
 pub use place::{ENDPOINTS_MAX, Endpoint, Identity, Place, PlaceError, TlsFiles};
 
+use super::blocking::Blocking;
+use super::kept::Keeper;
+use super::view::{Kept, Proved, View};
 use super::watch::Watch;
 use super::{Arbiter, Health, PairView, Pending, Trouble};
 use crate::decide::event::{ReadResult, SwapResult};
 use crate::decide::record::{Record, RecordError};
 use api::Compare;
-use blocking::Blocking;
 use http::{Connection, Failed};
-use kept::Keeper;
+use keys::Keys;
 use lockstep_engine::units::{Nonce, Version};
 use std::future::Future;
 use std::io;
@@ -30,7 +30,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::rustls::ClientConfig;
-use view::{Kept, Keys, Proved, View};
 
 /// A record in etcd.
 pub struct Etcd {
@@ -215,7 +214,7 @@ impl Inner {
     async fn range(&self, connection: &mut Connection) -> Result<View, Trouble> {
         let asked = api::range(&self.keys.prefix());
         let range = self.ask(connection, api::RANGE, &asked).await.map_err(Failed::trouble)?;
-        Ok(View::of(range, &self.keys))
+        Ok(self.keys.view(range))
     }
 
     /// Gives the pair its id; the node that comes second takes the one of the first.
@@ -305,7 +304,7 @@ impl Inner {
         if answer.succeeded {
             return Sent::Known(SwapResult::Won);
         }
-        let now = View::of(answer.found(), &self.keys);
+        let now = self.keys.view(answer.found());
         match now.outcome(next) {
             Ok(Some(known)) if now.pair == view.pair => Sent::Known(known),
             Ok(_) => {

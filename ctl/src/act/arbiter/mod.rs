@@ -2,10 +2,15 @@
 //! Always: a call ends within its deadline; what was not heard by then is `Failed` or `Unknown`
 //! and may still take effect later (SAFETY R4).
 
+mod blocking;
 pub mod directory;
+#[cfg(feature = "aws")]
+pub mod dynamodb;
 pub mod etcd;
+mod kept;
 pub mod none;
 mod proof;
+mod view;
 mod watch;
 
 use crate::decide::event::{ReadResult, SwapResult};
@@ -154,6 +159,11 @@ pub enum Trouble {
         /// What it said.
         cause: String,
     },
+    /// AWS did not do what was asked; its own words, with the next move.
+    Aws {
+        /// They.
+        cause: String,
+    },
     /// No store: this version was written on each node apart.
     SplitBrain {
         /// The version.
@@ -256,6 +266,7 @@ impl Trouble {
                 "store {found:x}, but this pair has used {proved:x}; check `arbiter` or connect \
                  both nodes"
             ),
+            Trouble::Aws { cause } => f.write_str(cause),
             other => other.fmt_pair(f),
         }
     }

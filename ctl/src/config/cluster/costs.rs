@@ -81,6 +81,8 @@ pub const TABLE: &[Row] = &[
     all("times.*", ClusterStopped),
     // Two arbiters would let both nodes win: nothing may run while it changes.
     all("arbiter.*", ClusterStopped),
+    // The same table name in another region is another table.
+    all("aws.*", ClusterStopped),
     all("api.listen", NextStart),
     all("api.token_file", NextStart),
     all("api.cert_file", NextStart),

@@ -7,8 +7,8 @@ mod groups;
 use super::changes::Effect;
 use super::costs;
 use super::{
-    ApiSpec, ApiTls, ArbiterSpec, Cluster, EtcdSpec, Host, Interconnect, Local, Paths, Volume,
-    show_rate, show_span,
+    ApiSpec, ApiTls, ArbiterSpec, AwsSpec, Cluster, EtcdSpec, Host, Interconnect, Local, Paths,
+    Volume, show_rate, show_span,
 };
 use lockstep_engine::config::{ClientsConfig, LimitsConfig, SyncConfig};
 use lockstep_engine::limits::Times;
@@ -127,6 +127,7 @@ fn whole(root: &mut Facts<'_>, local: &Local) {
         interconnects,
         heartbeat,
         arbiter,
+        aws,
         volumes: _,
         groups,
         monitors,
@@ -160,6 +161,7 @@ fn whole(root: &mut Facts<'_>, local: &Local) {
     at.put("interval", show_span(heartbeat.interval));
     at.put("port", heartbeat.port);
     self::arbiter(root, arbiter);
+    self::aws(root, aws);
     self::times(root, times);
     for group in groups {
         groups::group(root, local, group);
@@ -199,6 +201,10 @@ fn arbiter(root: &mut Facts<'_>, arbiter: &ArbiterSpec) {
             at.put("type", "directory");
             at.path("directory", path);
         }
+        ArbiterSpec::Dynamodb { table } => {
+            at.put("type", "dynamodb");
+            at.put("table", table);
+        }
         ArbiterSpec::None { probe } => {
             at.put("type", "none");
             at.put("probe", probe);
@@ -214,6 +220,31 @@ fn arbiter(root: &mut Facts<'_>, arbiter: &ArbiterSpec) {
             at.maybe_path("key_file", key_file.as_deref());
             at.maybe_path("credentials_file", credentials_file.as_deref());
         }
+    }
+}
+
+fn aws(root: &mut Facts<'_>, aws: &AwsSpec) {
+    let AwsSpec {
+        region,
+        profile,
+        role,
+        ec2_endpoint,
+        dynamodb_endpoint,
+        sts_endpoint,
+        metadata_endpoint,
+    } = aws;
+    let mut at = root.below(&["aws"]);
+    let all = [
+        ("region", region),
+        ("profile", profile),
+        ("role", role),
+        ("ec2_endpoint", ec2_endpoint),
+        ("dynamodb_endpoint", dynamodb_endpoint),
+        ("sts_endpoint", sts_endpoint),
+        ("metadata_endpoint", metadata_endpoint),
+    ];
+    for (key, value) in all {
+        at.maybe(key, value.as_ref());
     }
 }
 

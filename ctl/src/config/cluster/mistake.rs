@@ -97,6 +97,7 @@ impl Wrong {
             Wrong::NoSuch { near: Some(near), .. } => format!("did you mean \"{near}\"?"),
             Wrong::NoSuch { kind, .. } => format!("define that {kind}, or name one that is there"),
             Wrong::Twice { .. } => "give each its own".to_owned(),
+            Wrong::Aws { .. } if cfg!(feature = "aws") => "leave it out for now".to_owned(),
             Wrong::Aws { .. } => "install the package with AWS support (feature `aws`)".to_owned(),
             Wrong::Both { other } => format!("keep this one or `{other}`"),
             Wrong::Needs { example, .. } => format!("add for example: {example}"),
@@ -150,6 +151,9 @@ impl fmt::Display for Wrong {
             Wrong::NoSuch { kind, name, .. } => write!(f, "there is no {kind} \"{name}\""),
             Wrong::Twice { what, value, first_line } => {
                 write!(f, "{what} {value} is used before, in line {first_line}")
+            }
+            Wrong::Aws { word } if cfg!(feature = "aws") => {
+                write!(f, "\"{word}\" comes in a later version")
             }
             Wrong::Aws { word } => write!(f, "\"{word}\" needs the package with AWS support"),
             Wrong::Both { other } => write!(f, "excludes `{other}`, which is there too"),

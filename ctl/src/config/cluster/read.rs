@@ -2,6 +2,7 @@
 //! where a value can't be used, its mistake is noted and a stand-in takes its place, so that the
 //! rest is looked at too. A stand-in is empty or zero, and no check complains about one.
 
+mod aws;
 mod groups;
 mod monitors;
 mod resources;
@@ -46,6 +47,7 @@ fn whole(root: &Section<'_>) -> Local {
     let volumes = volumes::read(root, &interconnects);
     let groups = groups::read(root, &volumes);
     let arbiter = arbiter(root);
+    let aws = aws::read(root);
     let monitors = monitors::read(root, &volumes, &groups, &arbiter);
     let paths = paths(root);
     let engine = engine(root);
@@ -74,6 +76,7 @@ fn whole(root: &Section<'_>) -> Local {
         interconnects,
         heartbeat,
         arbiter,
+        aws,
         volumes,
         groups,
         monitors,
@@ -231,9 +234,11 @@ fn arbiter(root: &Section<'_>) -> ArbiterSpec {
             ArbiterSpec::None { probe }
         }
         ArbiterKind::Dynamodb => {
-            kind.fail(Wrong::Aws { word: "dynamodb" });
-            table.ignore();
-            stand_in
+            table.is_a("dynamodb");
+            if !aws::HERE {
+                kind.fail(Wrong::Aws { word: "dynamodb" });
+            }
+            ArbiterSpec::Dynamodb { table: aws::table(&table) }
         }
     };
     table.done();

@@ -2,7 +2,8 @@
 //! and what both nodes must agree on is the same in both views.
 
 use super::{
-    ApiSpec, ArbiterSpec, Cluster, EngineProcess, Group, Host, Interconnect, Local, Monitor, Volume,
+    ApiSpec, ArbiterSpec, AwsSpec, Cluster, EngineProcess, Group, Host, Interconnect, Local,
+    Monitor, Volume,
 };
 use crate::config::Named;
 use lockstep_engine::config::{EngineConfig, KernelDevice, LinkConfig, Named as EngineNamed};
@@ -46,6 +47,8 @@ pub struct NodeView {
     pub heartbeat: HeartbeatView,
     /// Where the record lives.
     pub arbiter: ArbiterSpec,
+    /// How AWS is reached.
+    pub aws: AwsSpec,
     /// Control over TCP.
     pub api: Option<ApiSpec>,
     /// Times of SAFETY §1.2.
@@ -118,6 +121,7 @@ pub(super) fn view(cluster: &Cluster, node: NodeId) -> NodeView {
         monitors: own.monitors.clone(),
         heartbeat: HeartbeatView { interval: own.heartbeat.interval, links },
         arbiter: own.arbiter.clone(),
+        aws: own.aws.clone(),
         api: own.api.clone(),
         times: own.times,
         events_kept: own.events_kept,

@@ -4,9 +4,9 @@
 //! Answers are bounded; a dropped connection ends its task.
 
 use super::api::Refusal;
-use super::blocking::Blocking;
 use super::place::{Endpoint, TlsFiles};
 use crate::act::arbiter::Trouble;
+use crate::act::arbiter::blocking::Blocking;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};

@@ -129,7 +129,7 @@ fn what_a_change_takes_down_is_named_with_its_group() {
 #[test]
 fn every_fact_has_a_row_and_every_row_a_fact() {
     let mut seen = std::collections::BTreeSet::new();
-    for n in 0..3 {
+    for n in 0..4 {
         let text = sample::everything(n);
         // The sample with all that is commented out need not be right as a whole: it is read.
         let (table, errors) = DeTable::parse_recoverable(&text);

@@ -75,10 +75,23 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     ("[arbiter]", "[api]\nlisten = \"[::1]:7\"\nclient_ca_file = \"/c\"\n[arbiter]", "`cert_file`"),
     // Words of another package.
+    #[cfg(not(feature = "aws"))]
     ("type = \"fs\"", "type = \"aws_vip\"\neni = 1", "\"aws_vip\" needs the package with AWS"),
+    #[cfg(not(feature = "aws"))]
     ("type = \"ping\"", "type = \"aws_az\"", "\"aws_az\" needs the package with AWS"),
+    #[cfg(not(feature = "aws"))]
     ("type = \"directory\"", "type = \"dynamodb\"", "\"dynamodb\" needs the package with AWS"),
+    #[cfg(not(feature = "aws"))]
+    ("[arbiter]", "[aws]\nregion = \"eu-west-1\"\n[arbiter]", "\"aws\" needs the package with AWS"),
+    #[cfg(not(feature = "aws"))]
     ("[arbiter]", "[forced_stop]\nx = 1\n[arbiter]", "\"forced_stop\" needs the package"),
+    // What is reached in AWS.
+    ("type = \"directory\"", "type = \"dynamodb\"", "arbiter.table: is missing"),
+    ("type = \"directory\"", "type = \"dynamodb\"\ntable = \"a b\"", "3 to 255 letters"),
+    ("[arbiter]", "[aws]\nec2_endpoint = \"ec2\"\n[arbiter]", "https://HOST"),
+    ("[arbiter]", "[aws]\nregion = { a = \"x\", b = \"y\" }\n[arbiter]", "aws.region"),
+    #[cfg(feature = "aws")]
+    ("type = \"fs\"", "type = \"aws_vip\"\neni = 1", "\"aws_vip\" comes in a later version"),
     // Syntax.
     ("priority = 2", "priority = ", "12:"),
     ("name = \"shop\"", "name = \"shop\"\nname = \"x\"", "not TOML: duplicate key"),

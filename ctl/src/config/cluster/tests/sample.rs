@@ -81,7 +81,7 @@ fn the_sample_is_good() {
 #[test]
 fn the_sample_and_the_reader_know_the_same_keys() {
     let mut known: BTreeSet<(String, String)> = BTreeSet::new();
-    for n in 0..3 {
+    for n in 0..4 {
         let text = everything(n);
         let (table, errors) = DeTable::parse_recoverable(&text);
         assert!(errors.is_empty(), "{errors:?}\n{text}");

@@ -1,7 +1,7 @@
 //! Work that may wait for a disk or for the system's resolver, outside the loop.
 //! Always: at most so many pieces of it hang at once; one more is refused, not queued.
 
-use crate::act::arbiter::Trouble;
+use super::Trouble;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 

@@ -1,11 +1,11 @@
-//! Which etcd this node has proved to be the pair's, on a disk of its own.
+//! Which store this node has proved to be the pair's, on a disk of its own.
 //! Always: read once and written only when it changes, in a thread that may wait for the disk.
 //! Survives: a crash between any two steps of the write.
 
+use super::Trouble;
 use super::blocking::Blocking;
+use super::proof::trouble;
 use super::view::Kept;
-use crate::act::arbiter::Trouble;
-use crate::act::arbiter::proof::trouble;
 use crate::act::file;
 use crate::act::host;
 use std::path::{Path, PathBuf};
