@@ -52,7 +52,16 @@ impl DeviceLane {
         let bell = std::fs::File::from(fd.try_clone()?);
         let (orders, inbox) = mpsc::channel();
         let (outbox, sockets) = mpsc::channel();
-        let helper = Helper { wanted, inbox, outbox, bell, kernel: None, held: None, said: None };
+        let helper = Helper {
+            wanted,
+            inbox,
+            outbox,
+            bell,
+            kernel: None,
+            held: None,
+            said: None,
+            supplied: false,
+        };
         let thread = std::thread::Builder::new().name("device".into());
         thread.stack_size(STACK_BYTES).spawn(move || helper.work())?;
         let wake = hub.port.ring.adopt(fd);
@@ -135,6 +144,8 @@ struct Helper {
     held: Option<u32>,
     /// The last complaint, which is not repeated.
     said: Option<String>,
+    /// The last attempt has given the reactor a socket, whose end it will see.
+    supplied: bool,
 }
 
 impl Helper {
@@ -155,10 +166,11 @@ impl Helper {
                 (Err(RecvTimeoutError::Timeout), Some((Task::Attach, _))) => match self.attach() {
                     Ok(index) => self.name(index, true),
                     Err(error) => {
-                        // The reactor sees the end of its socket, and orders another attempt.
                         not_before = Instant::now() + AGAIN;
                         self.complain(&error);
-                        None
+                        // The reactor sees the end of its socket, and orders another attempt; it
+                        // sees nothing where there was no socket.
+                        (!self.supplied).then_some((Task::Attach, not_before))
                     }
                 },
                 (Err(RecvTimeoutError::Timeout), Some((Task::Detach, _))) => {
@@ -185,13 +197,14 @@ impl Helper {
     }
 
     fn attach(&mut self) -> Result<u32, DeviceError> {
-        let wanted = self.wanted.clone();
-        let held = self.held;
+        let (wanted, held) = (self.wanted.clone(), self.held);
+        self.supplied = false;
+        let (ours, kernels) = UnixStream::pair().map_err(|error| DeviceError::Netlink { error })?;
         let kernel = match self.open() {
             Ok(kernel) => kernel,
             Err(error) => {
-                // An end that is closed at once is how the reactor learns of it.
-                self.supply(UnixStream::pair().map(|(ours, _)| ours));
+                // An end whose other end is closed at once is how the reactor learns of it.
+                self.supply(ours);
                 return Err(error);
             }
         };
@@ -201,11 +214,7 @@ impl Helper {
                 tracing::debug!(%error, "news of the kernel's device were lost");
             }
         }
-        let (ours, kernels) = match UnixStream::pair() {
-            Ok(pair) => pair,
-            Err(error) => return Err(DeviceError::Netlink { error }),
-        };
-        self.supply(Ok(ours));
+        self.supply(ours);
         let kernel = self.open()?;
         let attached = device::attach(&mut kernel.control, &wanted, &[kernels.as_fd()])?;
         let (index, taken) = (attached.index, attached.way == Way::Taken);
@@ -217,10 +226,11 @@ impl Helper {
     }
 
     /// Gives the reactor its end of a socket.
-    fn supply(&mut self, socket: io::Result<UnixStream>) {
-        let sent = socket.map(|socket| self.outbox.send(OwnedFd::from(socket)).is_ok());
-        if let Err(error) = sent.and_then(|_| self.bell.write_all(&1_u64.to_ne_bytes())) {
-            tracing::error!(%error, "the kernel's device gets no socket");
+    fn supply(&mut self, ours: UnixStream) {
+        let sent = self.outbox.send(OwnedFd::from(ours)).is_ok();
+        match self.bell.write_all(&1_u64.to_ne_bytes()) {
+            Ok(()) => self.supplied = sent,
+            Err(error) => tracing::error!(%error, "the kernel's device gets no socket"),
         }
     }
 
