@@ -16,11 +16,15 @@ from pathlib import Path
 from . import needs
 from .agent import PORT
 from .network import CARE, LINK, THIRD, is_over
-from .words import Failed, run, wait_for
+from .words import Failed, NotHere, run, wait_for
 
 TOP = Path(__file__).resolve().parent.parent.parent
 DISKS = {"data": "/dev/ubda", "cluster": "/dev/ubdb"}
 BOOT_SECONDS = 60
+# Characters of a console that are shown when its host does not come.
+CONSOLE = 1500
+# What a kernel says first; one that ends without that can't run on this machine at all.
+STARTED = "Linux version"
 
 
 def started_at(pid):
@@ -149,14 +153,20 @@ class Host:
 
         def is_up():
             if self.process.pid() is None:
-                last = self.console.read_text(errors="replace")[-1500:]
-                raise Failed(f"host {self.name} did not boot: {last}")
+                said = self.console.read_text(errors="replace")
+                if STARTED not in said:
+                    raise NotHere(f"linux.uml does not run here: {said[-CONSOLE:]}")
+                raise Failed(f"host {self.name} ended while it booted")
             try:
                 return self.run(["true"], seconds=2) == 0
             except (OSError, Failed):
                 return False
 
-        wait_for(f"host {self.name}", is_up, BOOT_SECONDS)
+        try:
+            wait_for(f"host {self.name}", is_up, BOOT_SECONDS)
+        except Failed as failed:
+            said = self.console.read_text(errors="replace")
+            raise Failed(f"{failed}; its console ends:\n{said[-CONSOLE:]}") from None
 
     def crash(self):
         """The host is gone at once, with everything in its memory."""

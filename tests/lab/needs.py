@@ -44,6 +44,10 @@ def check():
     install(missing())
     if not Path("/dev/net/tun").exists():
         raise NotHere("there is no /dev/net/tun, and the hosts' network cards are tap devices")
+    probe = ("unshare", "-n", "ip", "tuntap", "add", "probe", "mode", "tap")
+    done = subprocess.run(probe, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise NotHere(f"no network for the hosts: {' '.join(probe)}: {done.stderr.strip()}")
     if not MODULES.is_dir():
         raise NotHere(f"{MODULES} is not there, so the hosts would have no nbd")
     MODULES_SEEN.mkdir(exist_ok=True)

@@ -4,7 +4,7 @@
 
 use crate::act::probe::spec::Spec as Probe;
 use crate::act::resource::spec::{Command, Spec as Resource};
-use crate::config::cluster::{ArbiterSpec, Monitor, NodeView};
+use crate::config::cluster::{AWS_HERE, ArbiterSpec, Monitor, NodeView, needs_aws};
 use lockstep_engine::config::read_key;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
@@ -29,6 +29,8 @@ pub enum Lack {
     Address { key: String, address: IpAddr },
     /// The key can't be used.
     Key { cause: String },
+    /// This build has no AWS.
+    Aws { key: String },
 }
 
 impl fmt::Display for Lack {
@@ -53,6 +55,9 @@ impl fmt::Display for Lack {
                 "{key}: no interface has the address {address}; configure it or correct the file"
             ),
             Lack::Key { cause } => f.write_str(cause),
+            Lack::Aws { key } => {
+                write!(f, "{key}: needs the package with AWS support; install it on this node")
+            }
         }
     }
 }
@@ -86,6 +91,9 @@ pub fn lacks(view: &NodeView) -> Vec<Lack> {
         all.extend(of_monitor(&format!("monitors.{}", monitor.settings.name), monitor));
     }
     arbiter(&mut all, &view.arbiter);
+    if !AWS_HERE {
+        all.extend(needs_aws(view).into_iter().map(|key| Lack::Aws { key }));
+    }
     if let Some(program) = &view.engine_process.program {
         executable(&mut all, "engine.program".to_owned(), program);
     }
@@ -150,15 +158,22 @@ pub fn of_resource(key: &str, spec: &Resource) -> Vec<Lack> {
                 program(all, format!("{key}.status"), status);
             }
         }
-        Resource::Address(spec) if if_nametoindex(spec.interface.as_str()).is_err() => {
-            all.push(Lack::Interface {
-                key: format!("{key}.interface"),
-                interface: spec.interface.clone(),
-            });
-        }
-        Resource::Mirror(_) | Resource::Fs(_) | Resource::Unit(_) | Resource::Address(_) => {}
+        Resource::Address(spec) => interface(all, key, Some(&spec.interface)),
+        Resource::AwsVip(spec) => interface(all, key, Some(&spec.interface)),
+        Resource::AwsEip(spec) => interface(all, key, spec.interface.as_ref()),
+        Resource::Mirror(_) | Resource::Fs(_) | Resource::Unit(_) => {}
     }
     lacks
+}
+
+fn interface(all: &mut Vec<Lack>, key: &str, name: Option<&String>) {
+    let missing = name.filter(|name| if_nametoindex(name.as_str()).is_err());
+    all.extend(
+        missing.map(|name| Lack::Interface {
+            key: format!("{key}.interface"),
+            interface: name.clone(),
+        }),
+    );
 }
 
 /// What this host lacks for a monitor.
@@ -183,7 +198,8 @@ fn probe(all: &mut Vec<Lack>, key: &str, spec: &Probe) {
         | Probe::Port { .. }
         | Probe::Mirror(_)
         | Probe::Process { .. }
-        | Probe::Resource { .. } => {}
+        | Probe::Resource { .. }
+        | Probe::AwsZone { .. } => {}
     }
 }
 

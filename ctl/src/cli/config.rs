@@ -113,9 +113,9 @@ fn failed(error: impl std::fmt::Display) -> Exit {
 
 fn check(file: &Path, json: bool) -> Result<Exit, Exit> {
     if json {
-        let mistakes = match Cluster::load(file) {
-            Ok(_) => Vec::new(),
-            Err(ClusterError::Wrong { mistakes, .. }) => mistakes,
+        let (mistakes, beyond) = match Cluster::load(file) {
+            Ok(cluster) => (Vec::new(), cluster.beyond_this_build()),
+            Err(ClusterError::Wrong { mistakes, .. }) => (mistakes, Vec::new()),
             Err(error) => return Err(failed(error)),
         };
         let one = |mistake: &Mistake| {
@@ -129,7 +129,13 @@ fn check(file: &Path, json: bool) -> Result<Exit, Exit> {
         };
         let list: Vec<serde_json::Value> = mistakes.iter().map(one).collect();
         let good = list.is_empty();
-        show::result(&json!({ "file": file, "good": good, "mistakes": list }).to_string());
+        let told = json!({
+            "file": file,
+            "good": good,
+            "mistakes": list,
+            "beyond_this_build": beyond,
+        });
+        show::result(&told.to_string());
         return Ok(if good { Exit::Ok } else { Exit::Usage });
     }
     let cluster = load(file)?;
@@ -138,6 +144,14 @@ fn check(file: &Path, json: bool) -> Result<Exit, Exit> {
     let monitors = view.monitors.len();
     let found = format!("{volumes} volumes, {groups} groups, {monitors} monitors");
     show::result(&format!("{}: good: cluster {}, {found}", file.display(), view.cluster.name));
+    let beyond = cluster.beyond_this_build();
+    if !beyond.is_empty() {
+        show::error(&format!(
+            "this build has no AWS and can't act on {}; install the package with AWS support on \
+             the nodes",
+            beyond.join(", ")
+        ));
+    }
     Ok(Exit::Ok)
 }
 

@@ -5,6 +5,7 @@
 //! mistake with its place; no text of any kind makes it panic.
 
 mod automatic;
+mod aws;
 mod changes;
 mod check;
 mod costs;
@@ -17,6 +18,7 @@ mod section;
 mod units;
 mod view;
 
+pub use aws::{AWS_HERE, needs_aws};
 pub use changes::{Change, Effect, Sides, changes, groups_to_restart, rests};
 pub use costs::{Cost, Row, TABLE as COSTS};
 pub use mistake::{ClusterError, Mistake, Wrong};
@@ -77,6 +79,8 @@ pub struct Local {
     pub arbiter: ArbiterSpec,
     /// How AWS is reached.
     pub aws: AwsSpec,
+    /// Stops the other node's instance in a takeover.
+    pub forced_stop: Option<ForcedStop>,
     /// In the order of the file.
     pub volumes: Vec<Volume>,
     /// In the order of the file, then one for each volume outside every group.
@@ -182,6 +186,17 @@ pub struct AwsSpec {
     pub sts_endpoint: Option<String>,
     /// Server of the instance metadata.
     pub metadata_endpoint: Option<String>,
+}
+
+/// The instances of both nodes, as one node sees them: whoever takes over stops the other one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ForcedStop {
+    /// This node's instance.
+    pub own: String,
+    /// The other node's.
+    pub peer: String,
+    /// How long it is waited for.
+    pub timeout: Span,
 }
 
 /// How etcd is reached.
@@ -318,6 +333,9 @@ impl Cluster {
         let [(mut a, a_notes), (mut b, b_notes)] = readings;
         if let (Some(a), Some(b)) = (&mut a.api, &mut b.api) {
             (a.peer, b.peer) = (b.listen, a.listen);
+        }
+        if let (Some(a), Some(b)) = (&mut a.forced_stop, &mut b.forced_stop) {
+            (a.peer, b.peer) = (b.own.clone(), a.own.clone());
         }
         let cluster = Cluster { a, b };
         check::check(&cluster, [&a_notes, &b_notes]);

@@ -34,6 +34,7 @@ pub fn view_of(config: &Config) -> Result<NodeView, EngineConfigError> {
     };
     let admin = config.engine_socket.clone();
     Ok(NodeView {
+        forced_stop: None,
         node: config.node,
         hosts: [Host::default(), Host::default()],
         cluster: config.cluster.clone(),

@@ -23,7 +23,7 @@ use crate::act::host::{self, HostError};
 use crate::act::last::{Hand, Mode};
 use crate::act::peer::{Asked, Caller, Life, Listener, Lives, Who};
 use crate::api::ListenError;
-use crate::config::cluster::{ArbiterSpec, EtcdSpec, Group, NodeView};
+use crate::config::cluster::{AWS_HERE, ArbiterSpec, EtcdSpec, Group, NodeView, needs_aws};
 use crate::decide::node::{self, Memory, Node, PeerState};
 use crate::decide::{self};
 use lockstep_engine::config::{KeyFileError, key_exposed, read_key};
@@ -57,9 +57,8 @@ pub enum DaemonError {
     Diary { path: PathBuf, cause: io::Error },
     /// The configured etcd can't be used.
     Etcd { error: PlaceError },
-    /// The record is in DynamoDB, and this build has no AWS.
-    #[cfg(not(feature = "aws"))]
-    NoAws,
+    /// This build has no AWS and can't act on those keys.
+    NoAws { keys: Vec<String> },
 }
 
 impl fmt::Display for DaemonError {
@@ -78,10 +77,11 @@ impl fmt::Display for DaemonError {
                 write!(f, "{}: events: {cause}; raise the limit of processes", path.display())
             }
             DaemonError::Etcd { error } => write!(f, "arbiter: {error}"),
-            #[cfg(not(feature = "aws"))]
-            DaemonError::NoAws => {
-                f.write_str("arbiter: \"dynamodb\" needs the package with AWS support; install it")
-            }
+            DaemonError::NoAws { keys } => write!(
+                f,
+                "this build has no AWS and can't act on {}; install the package with AWS support",
+                keys.join(", ")
+            ),
         }
     }
 }
@@ -120,6 +120,10 @@ pub(super) fn start(
     channels: &Channels,
     former: &mut Former,
 ) -> Result<Daemon, DaemonError> {
+    let beyond = if AWS_HERE { Vec::new() } else { needs_aws(&view) };
+    if !beyond.is_empty() {
+        return Err(DaemonError::NoAws { keys: beyond });
+    }
     let (key, boot) = of_host(&view)?;
     let now = clock::now();
     let node = open_node(&view, boot, now)?;
@@ -318,8 +322,8 @@ fn open_dynamodb(
 }
 
 #[cfg(not(feature = "aws"))]
-fn open_dynamodb(_: &NodeView, _: &Group, _: &str) -> Result<Arc<dyn Arbiter>, DaemonError> {
-    Err(DaemonError::NoAws)
+fn open_dynamodb(view: &NodeView, _: &Group, _: &str) -> Result<Arc<dyn Arbiter>, DaemonError> {
+    Err(DaemonError::NoAws { keys: needs_aws(view) })
 }
 
 fn open_etcd(view: &NodeView, group: &Group, spec: &EtcdSpec) -> Result<Etcd, DaemonError> {

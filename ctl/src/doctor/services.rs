@@ -3,7 +3,7 @@
 use super::{Around, Checks};
 use crate::act::probe::spec::Spec as Probe;
 use crate::act::resource::links;
-use crate::act::resource::spec::{AddressSpec, FsKind, FsSpec, Spec};
+use crate::act::resource::spec::{FsKind, FsSpec, Spec};
 use crate::act::suits::{Lack, is_program, of_monitor, of_resource};
 use std::path::Path;
 
@@ -17,7 +17,13 @@ pub(super) fn look(checks: &mut Checks, around: &Around<'_>) {
                 Spec::Fs(fs) => file_system(checks, &what, fs, &lacks),
                 Spec::Exec(_) => commands(checks, &what, &lacks),
                 Spec::Unit(unit) => unit_known(checks, &what, &unit.unit),
-                Spec::Address(address) => interface(checks, &what, address, &lacks),
+                Spec::Address(address) => interface(checks, &what, &address.interface, &lacks),
+                Spec::AwsVip(vip) => interface(checks, &what, &vip.interface, &lacks),
+                Spec::AwsEip(eip) => {
+                    if let Some(name) = &eip.interface {
+                        interface(checks, &what, name, &lacks);
+                    }
+                }
             }
         }
     }
@@ -92,15 +98,15 @@ fn unit_known(checks: &mut Checks, what: &str, unit: &str) {
     }
 }
 
-fn interface(checks: &mut Checks, what: &str, spec: &AddressSpec, lacks: &[Lack]) {
+fn interface(checks: &mut Checks, what: &str, interface: &str, lacks: &[Lack]) {
     if lacks.is_empty() {
-        return checks.pass(what, format!("interface {} is there", spec.interface));
+        return checks.pass(what, format!("interface {interface} is there"));
     }
     let known = links::read().unwrap_or_default();
     let names: Vec<&str> = known.keys().map(String::as_str).collect();
     checks.fail(
         what,
-        format!("no interface {}; there are {}", spec.interface, names.join(", ")),
+        format!("no interface {interface}; there are {}", names.join(", ")),
         "correct `interface`; it may differ between the nodes",
     );
 }

@@ -22,6 +22,13 @@ impl World {
         self.plan.group = Some(GroupPlan::plain());
     }
 
+    /// The group goes back to its best node as soon as that is in sync.
+    pub fn story_gives_back(&mut self) -> Result<(), String> {
+        let plan = self.plan.group.as_mut().ok_or("there is no group")?;
+        plan.settings.failback_auto = true;
+        Ok(())
+    }
+
     /// An operator wants something of a group.
     pub fn story_wish(&mut self, node: NodeId, verb: &str) -> Result<(), String> {
         let verb = match verb {

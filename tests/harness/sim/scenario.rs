@@ -16,9 +16,12 @@
 //! expect N serves|refuses, expect N role|disk|mirror WORD, expect members a,b, expect equal
 //! status N
 //! group                     first of all: hosts run whole nodes, with a group
+//! gives-back                the group goes back to its best node by itself
 //! group N start|stop|move|failover, cluster N start|stop|suspend|resume
 //! hand N fs|vip|app start-fails|stop-fails|unkillable|hangs|ok
 //! expect N on NAMES|nothing, settle SPAN    the group is up on one node by then
+//! watched SPAN              no more faults; the operator of seeds looks, until a copy was forced
+//! look                      it looks at once
 //! ```
 //!
 //! Time moves with `run` and `until` only. Nothing is left to chance. The judge watches as in a
@@ -28,6 +31,7 @@ use super::chaos::Fault;
 use super::client::blocks;
 use super::host::Asked;
 use super::judge::index;
+use super::seed::Ending;
 use super::world::{Plan, What, World};
 use lockstep_ctl::decide::event::Verb;
 use lockstep_engine::limits::Times;
@@ -155,6 +159,12 @@ impl Story {
                 self.world.story_group();
                 Ok(())
             }
+            ["gives-back"] => self.world.story_gives_back(),
+            ["look"] => {
+                self.world.operator_tick();
+                Ok(())
+            }
+            ["watched", time] => self.watched(span(time)?),
             ["group", who, verb] => self.world.story_wish(node(who)?, verb),
             ["cluster", who, verb] => self.world.story_service(node(who)?, verb),
             ["hand", who, name, how] => self.world.story_hand(node(who)?, name, how),
@@ -209,6 +219,21 @@ impl Story {
         if done.is_ok() {
             self.world.trace.truncate(self.told);
             self.world.trace.push("up: a serves, both copies are equal".to_owned());
+        }
+        done
+    }
+
+    /// What the operator tries before is left out.
+    fn watched(&mut self, span: Span) -> Step {
+        let world = &mut self.world;
+        world.heal();
+        world.idle_since = world.now();
+        world.queue.after(Span(0), What::OperatorTick);
+        let forced = |world: &World| world.ending == Ending::Forced;
+        let done = self.until(span, forced);
+        if done.is_ok() && self.world.judge.violation.is_none() {
+            self.world.trace.truncate(self.told);
+            self.world.trace.push("operator: has forced a copy".to_owned());
         }
         done
     }
@@ -303,6 +328,7 @@ impl Story {
             ["swap"] => {
                 disk.swap();
                 host.content_lost = true;
+                host.spoil("a replaced disk");
             }
             ["restore"] => {
                 let Some(snapshot) = host.snapshot.take() else {

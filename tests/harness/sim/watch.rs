@@ -143,8 +143,16 @@ impl World {
         self.judge.violate(format!("{text}; {}", self.describe()));
     }
 
-    /// A node says something that a fault of the rules would make it say too early.
+    /// A node says something that a fault of the rules would make it say too early, or that the
+    /// group is up: whoever looks next may find it on its way back to its best node, and it is down
+    /// since then only.
     pub fn watch_note(&mut self, node: NodeId, note: &Note) {
+        if matches!(note, Note::Group(_, group::Note::State(State::Up)))
+            && self.healed
+            && self.group_is_up()
+        {
+            self.idle_since = self.now();
+        }
         let Note::Group(_, group::Note::FailsBack) = note else { return };
         let engine = self.hosts[index(node)].engine.as_ref();
         let synced = engine.is_some_and(|e| e.replica.status().mirror == Mirror::InSync);

@@ -39,6 +39,7 @@ pub async fn probe(spec: &Spec, around: Surroundings<'_>, deadline: Tick) -> Fou
         },
         Spec::Disk { paths } => disk::probe(paths, deadline).await,
         Spec::Process { executable, least } => process::probe(executable, *least, deadline).await,
+        Spec::AwsZone { .. } => Found::NoAnswer("nothing asks AWS yet".to_owned()),
         Spec::Resource { group, resource } => match around.resource {
             Some((spec, context)) => status(spec, context, deadline).await,
             None => Found::NoAnswer(format!(

@@ -23,6 +23,8 @@ pub enum Spec {
     Process { executable: PathBuf, least: u32 },
     /// The status check of a resource, by group and resource name: added automatically.
     Resource { group: String, resource: String },
+    /// State of this node's availability zone; the metadata of the instance name it otherwise.
+    AwsZone { zone: Option<String> },
 }
 
 /// How many targets must answer.

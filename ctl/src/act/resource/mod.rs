@@ -134,6 +134,7 @@ pub async fn start(spec: &Spec, context: &Context, deadline: Tick) -> Result<(),
         Spec::Exec(exec) => exec::start(exec, context, deadline).await,
         Spec::Unit(unit) => unit::start(unit, context, deadline).await,
         Spec::Address(address) => address::start(address, context, deadline).await,
+        Spec::AwsVip(_) | Spec::AwsEip(_) => Err(no_aws(context, "start")),
     }
 }
 
@@ -148,6 +149,7 @@ pub async fn stop(spec: &Spec, context: &Context, deadline: Tick) -> Result<(), 
         Spec::Exec(exec) => exec::stop(exec, context, deadline).await,
         Spec::Unit(unit) => unit::stop(unit, context, deadline).await,
         Spec::Address(address) => address::stop(address, context, deadline).await,
+        Spec::AwsVip(_) | Spec::AwsEip(_) => Err(no_aws(context, "stop")),
     }
 }
 
@@ -162,6 +164,7 @@ pub async fn status(spec: &Spec, context: &Context, deadline: Tick) -> Result<St
         Spec::Exec(exec) => exec::status(exec, context, deadline).await,
         Spec::Unit(unit) => unit::status(unit, context, deadline).await,
         Spec::Address(address) => address::status(address, context, deadline).await,
+        Spec::AwsVip(_) | Spec::AwsEip(_) => Err(no_aws(context, "status")),
     }
 }
 
@@ -173,7 +176,7 @@ pub async fn status(spec: &Spec, context: &Context, deadline: Tick) -> Result<St
 /// It is not confirmed before the deadline.
 pub async fn kill(spec: &Spec, context: &Context, deadline: Tick) -> Result<(), Failure> {
     match spec {
-        Spec::Mirror(_) | Spec::Fs(_) => Ok(()),
+        Spec::Mirror(_) | Spec::Fs(_) | Spec::AwsVip(_) | Spec::AwsEip(_) => Ok(()),
         Spec::Exec(_) => exec::kill(context, deadline).await,
         Spec::Unit(unit) => unit::kill(unit, context, deadline).await,
         Spec::Address(address) => address::kill(address, context, deadline).await,
@@ -205,6 +208,10 @@ pub async fn fence(resources: Vec<(Spec, Context)>, deadline: Tick) -> Vec<Failu
 fn not_here(context: &Context, doing: &str) -> Failure {
     let cause = "a mirror is promoted and demoted by arbitration, not by an effect";
     context.failure(doing, cause, "use the verbs of `lockstep mirror`; if none was, report it")
+}
+
+fn no_aws(context: &Context, doing: &str) -> Failure {
+    context.failure(doing, "nothing asks AWS yet", "use another type of resource")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! are not here: decisions own them, and every effect gets its deadline with the order.
 
 use lockstep_engine::units::VolumeId;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 /// One resource.
@@ -18,6 +18,10 @@ pub enum Spec {
     Unit(UnitSpec),
     /// An address on an interface of this host.
     Address(AddressSpec),
+    /// An address to which routes of a VPC lead.
+    AwsVip(VipSpec),
+    /// An elastic address.
+    AwsEip(EipSpec),
 }
 
 /// A file system on a block device.
@@ -96,4 +100,28 @@ pub struct AddressSpec {
     pub prefix: u8,
     /// Name of the interface.
     pub interface: String,
+}
+
+/// An address outside the VPC, on an interface of this host; routes of the VPC lead to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VipSpec {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Name of the interface that carries it.
+    pub interface: String,
+    /// The VPC.
+    pub vpc: String,
+    /// The network interface of this node; without it, the one that `interface` is.
+    pub eni: Option<String>,
+}
+
+/// An elastic address. Of `eni` and `interface` exactly one is there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EipSpec {
+    /// Id of its allocation.
+    pub allocation: String,
+    /// The network interface of this node.
+    pub eni: Option<String>,
+    /// Name of the interface that is that network interface.
+    pub interface: Option<String>,
 }

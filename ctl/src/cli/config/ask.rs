@@ -30,8 +30,8 @@ fn path(text: &str) -> Result<(), &'static str> {
 }
 
 fn arbiter(text: &str) -> Result<(), &'static str> {
-    let known = ["etcd", "directory", "none"].contains(&text);
-    if known { Ok(()) } else { Err("etcd, directory or none") }
+    let known = ["etcd", "dynamodb", "directory", "none"].contains(&text);
+    if known { Ok(()) } else { Err("etcd, dynamodb, directory or none") }
 }
 
 fn file_system(text: &str) -> Result<(), &'static str> {
@@ -123,7 +123,11 @@ impl<R: BufRead, W: Write> Asker<R, W> {
 
     fn arbiter(&mut self) -> io::Result<ArbiterAnswer> {
         writeln!(self.output, "The arbiter decides who may serve when the nodes lose each other.")?;
-        match self.must("Arbiter: etcd, directory or none", None, arbiter)?.as_str() {
+        match self.must("Arbiter: etcd, dynamodb, directory or none", None, arbiter)?.as_str() {
+            "dynamodb" => {
+                let prompt = "Table (`lockstep aws create-arbiter` makes it)";
+                Ok(ArbiterAnswer::Dynamodb(self.must(prompt, Some("lockstep"), anything)?))
+            }
             "directory" => {
                 let prompt = "Directory on a file system that both nodes mount";
                 Ok(ArbiterAnswer::Directory(self.must(prompt, None, path)?))
@@ -190,14 +194,25 @@ impl<R: BufRead, W: Write> Asker<R, W> {
     fn group(&mut self, cluster: &str, no_volumes: bool) -> io::Result<Option<GroupAnswer>> {
         let group = self.must("Name of the group", Some(cluster), name)?;
         let service = self.maybe("Address of the service (empty: none)", None, address)?;
-        let interface = match &service {
-            Some(_) => Some(self.pair("Interface that carries it,", anything)?),
+        let vpc = match &service {
+            Some(_) => {
+                let what = "VPC whose routes lead to it, such as vpc-0a1b (empty: not in AWS)";
+                self.maybe(what, None, anything)?
+            }
             None => None,
+        };
+        let what = "Allocation of an elastic address, such as eipalloc-0a1b (empty: none)";
+        let allocation = self.maybe(what, None, anything)?;
+        let interface = if service.is_some() || allocation.is_some() {
+            Some(self.pair("Interface that carries it,", anything)?)
+        } else {
+            None
         };
         let unit =
             self.maybe("Unit of the service, such as x.service (empty: none)", None, anything)?;
-        let empty = no_volumes && service.is_none() && unit.is_none();
-        let answer = GroupAnswer { name: group, address: service, interface, unit };
+        let empty = no_volumes && service.is_none() && allocation.is_none() && unit.is_none();
+        let name = group;
+        let answer = GroupAnswer { name, address: service, interface, vpc, allocation, unit };
         Ok((!empty).then_some(answer))
     }
 

@@ -29,6 +29,8 @@ fn the_questions_lead_to_a_good_file() {
         "",
         "shop",
         "10.1.0.5",
+        "",
+        "",
         "eth0",
         "eth0",
         "x.service",
@@ -53,6 +55,45 @@ fn the_questions_lead_to_a_good_file() {
     });
     let view = Cluster::parse(&text).unwrap().node(NodeId::A);
     assert_eq!(view.groups[0].settings.resources.len(), 4);
+}
+
+#[test]
+fn the_questions_know_addresses_and_the_table_of_aws() {
+    let lines = [
+        "shop",
+        "a-1",
+        "b-1",
+        "10.0.1.10",
+        "10.0.2.10",
+        "",
+        "dynamodb",
+        "",
+        "",
+        "shop",
+        "10.2.0.5",
+        "vpc-1",
+        "eipalloc-1",
+        "ens5",
+        "ens6",
+        "",
+        "",
+    ];
+    let input = lines.join("\n") + "\n";
+    let answers = Asker::new(input.as_bytes(), Vec::new()).answers("", &[]).unwrap();
+    let mut n = 0;
+    let text = answers.render(&mut || {
+        n += 1;
+        n
+    });
+    let cluster = Cluster::parse(&text).unwrap_or_else(|wrong| panic!("{wrong:?}\n{text}"));
+    let needs = crate::config::cluster::needs_aws(&cluster.node(NodeId::A));
+    let wanted = [
+        "arbiter (dynamodb)",
+        "resource shop/vip (aws_vip)",
+        "resource shop/eip (aws_eip)",
+        "monitor zone (aws_az)",
+    ];
+    assert_eq!(needs, wanted, "{text}");
 }
 
 #[test]

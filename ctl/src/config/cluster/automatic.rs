@@ -55,10 +55,32 @@ pub(super) fn isolation(alone: bool) -> MonitorSettings {
 }
 
 /// The status of a resource while it is on.
-pub(super) fn resource(group: GroupIndex, resource: ResourceIndex) -> MonitorSettings {
+fn resource(group: GroupIndex, resource: ResourceIndex) -> MonitorSettings {
     let recovery = chain(Some(Target::Resource(group, resource)));
     let timing = Timing::WhileActive(group, resource);
     MonitorSettings { timing, ..monitor(10_000, 5_000, 1, recovery) }
+}
+
+/// An address that AWS leads here: asking AWS more often would cost others their share of calls.
+fn address(group: GroupIndex, resource: ResourceIndex) -> MonitorSettings {
+    MonitorSettings {
+        interval: Span::millis(60_000),
+        timeout: Span::millis(30_000),
+        ..self::resource(group, resource)
+    }
+}
+
+/// As `resource`, in the time that its type has.
+pub(super) fn of_resource(groups: &[Group], g: GroupIndex, r: ResourceIndex) -> MonitorSettings {
+    match groups[g.0].specs[r.0] {
+        Resource::AwsVip(_) | Resource::AwsEip(_) => address(g, r),
+        _ => resource(g, r),
+    }
+}
+
+/// The zone of this node: reports.
+pub(super) fn zone() -> MonitorSettings {
+    MonitorSettings { timeout: Span::millis(30_000), ..report(60_000) }
 }
 
 /// The partitions of a volume: its group goes to the other node, since restarting mends no disk.
@@ -86,13 +108,14 @@ pub(super) fn add(monitors: &mut Vec<Monitor>, volumes: &[Volume], groups: &[Gro
             let (group_name, name) = (&group.settings.name, &group.settings.resources[r].name);
             let watched = match spec {
                 Resource::Fs(_) | Resource::Unit(_) | Resource::Address(_) => true,
+                Resource::AwsVip(_) | Resource::AwsEip(_) => true,
                 Resource::Exec(exec) => exec.status.is_some(),
                 Resource::Mirror(_) => false,
             };
             if watched {
                 let (group, resource) = (group_name.clone(), name.clone());
                 let probe = Probe::Resource { group, resource };
-                let settings = self::resource(GroupIndex(g), ResourceIndex(r));
+                let settings = of_resource(groups, GroupIndex(g), ResourceIndex(r));
                 found.push((format!("{group_name}/{name}"), probe, settings));
             }
         }

@@ -83,6 +83,7 @@ pub const TABLE: &[Row] = &[
     all("arbiter.*", ClusterStopped),
     // The same table name in another region is another table.
     all("aws.*", ClusterStopped),
+    all("forced_stop.*", Live),
     all("api.listen", NextStart),
     all("api.token_file", NextStart),
     all("api.cert_file", NextStart),
@@ -142,6 +143,9 @@ pub const TABLE: &[Row] = &[
     all("groups.*.resources.*.address", Resource),
     all("groups.*.resources.*.prefix", Resource),
     all("groups.*.resources.*.interface", Resource),
+    all("groups.*.resources.*.vpc", Resource),
+    all("groups.*.resources.*.eni", Resource),
+    all("groups.*.resources.*.allocation", Resource),
     entry("monitors.*", Live, Live),
     all("monitors.*.*", Live),
 ];

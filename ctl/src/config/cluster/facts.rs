@@ -7,8 +7,8 @@ mod groups;
 use super::changes::Effect;
 use super::costs;
 use super::{
-    ApiSpec, ApiTls, ArbiterSpec, AwsSpec, Cluster, EtcdSpec, Host, Interconnect, Local, Paths,
-    Volume, show_rate, show_span,
+    ApiSpec, ApiTls, ArbiterSpec, AwsSpec, Cluster, EtcdSpec, ForcedStop, Host, Interconnect,
+    Local, Paths, Volume, show_rate, show_span,
 };
 use lockstep_engine::config::{ClientsConfig, LimitsConfig, SyncConfig};
 use lockstep_engine::limits::Times;
@@ -128,6 +128,7 @@ fn whole(root: &mut Facts<'_>, local: &Local) {
         heartbeat,
         arbiter,
         aws,
+        forced_stop,
         volumes: _,
         groups,
         monitors,
@@ -162,6 +163,12 @@ fn whole(root: &mut Facts<'_>, local: &Local) {
     at.put("port", heartbeat.port);
     self::arbiter(root, arbiter);
     self::aws(root, aws);
+    // The peer's instance is a fact of the peer.
+    if let Some(ForcedStop { own, peer: _, timeout }) = forced_stop {
+        let mut at = root.below(&["forced_stop"]);
+        at.put("instance", own);
+        at.put("timeout", show_span(*timeout));
+    }
     self::times(root, times);
     for group in groups {
         groups::group(root, local, group);

@@ -49,8 +49,8 @@ pub enum Wrong {
     NoSuch { kind: &'static str, name: String, near: Option<String> },
     /// Used before.
     Twice { what: &'static str, value: String, first_line: usize },
-    /// Known, but in another package.
-    Aws { word: &'static str },
+    /// A resource of another type.
+    OtherType { name: String, wanted: &'static str },
     /// Two keys of which one excludes the other.
     Both { other: &'static str },
     /// Makes no sense without another key.
@@ -97,8 +97,9 @@ impl Wrong {
             Wrong::NoSuch { near: Some(near), .. } => format!("did you mean \"{near}\"?"),
             Wrong::NoSuch { kind, .. } => format!("define that {kind}, or name one that is there"),
             Wrong::Twice { .. } => "give each its own".to_owned(),
-            Wrong::Aws { .. } if cfg!(feature = "aws") => "leave it out for now".to_owned(),
-            Wrong::Aws { .. } => "install the package with AWS support (feature `aws`)".to_owned(),
+            Wrong::OtherType { wanted, .. } => {
+                format!("name a resource of type \"{wanted}\", or use type = \"resource\"")
+            }
             Wrong::Both { other } => format!("keep this one or `{other}`"),
             Wrong::Needs { example, .. } => format!("add for example: {example}"),
             Wrong::LocalAck => "use \"written\" or \"received\"".to_owned(),
@@ -152,10 +153,7 @@ impl fmt::Display for Wrong {
             Wrong::Twice { what, value, first_line } => {
                 write!(f, "{what} {value} is used before, in line {first_line}")
             }
-            Wrong::Aws { word } if cfg!(feature = "aws") => {
-                write!(f, "\"{word}\" comes in a later version")
-            }
-            Wrong::Aws { word } => write!(f, "\"{word}\" needs the package with AWS support"),
+            Wrong::OtherType { name, wanted } => write!(f, "\"{name}\" is no {wanted}"),
             Wrong::Both { other } => write!(f, "excludes `{other}`, which is there too"),
             Wrong::Needs { other, .. } => write!(f, "is worth nothing without `{other}`"),
             Wrong::LocalAck => write!(f, "\"local\" (asynchronous) comes in a later version"),

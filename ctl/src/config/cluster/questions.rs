@@ -31,6 +31,8 @@ pub enum ArbiterAnswer {
         /// Needed with `https`.
         ca_file: Option<String>,
     },
+    /// A table of DynamoDB.
+    Dynamodb(String),
     /// Nowhere: the ping targets tell an isolated node.
     None,
 }
@@ -59,8 +61,12 @@ pub struct GroupAnswer {
     pub name: String,
     /// Address of the service.
     pub address: Option<String>,
-    /// Interfaces that carry it.
+    /// Interfaces that carry the addresses.
     pub interface: Option<Pair<String>>,
+    /// VPC whose routes lead to `address`.
+    pub vpc: Option<String>,
+    /// Allocation of an elastic address.
+    pub allocation: Option<String>,
     /// Unit of the service.
     pub unit: Option<String>,
 }
@@ -175,6 +181,11 @@ impl Answers {
         if let Some(group) = &self.group {
             self.group(&mut out, group, draw());
         }
+        if self.group.as_ref().is_some_and(|one| one.vpc.is_some() || one.allocation.is_some()) {
+            out.head("[[monitors]]");
+            out.text("name", "zone");
+            out.text("type", "aws_az");
+        }
         if let Some(ping) = &self.ping {
             out.head("[[monitors]]");
             out.text("name", "gateway");
@@ -200,6 +211,10 @@ impl Answers {
                     out.text("ca_file", file);
                 }
             }
+            ArbiterAnswer::Dynamodb(table) => {
+                out.text("type", "dynamodb");
+                out.text("table", table);
+            }
             ArbiterAnswer::None => {
                 out.text("type", "none");
                 out.text("probe", "gateway");
@@ -222,10 +237,22 @@ impl Answers {
             out.text("fs", fs);
             out.text("mount_point", volume.mount_point.as_deref().unwrap_or_default());
         }
+        let interface = group.interface.clone().unwrap_or_default();
         if let Some(address) = &group.address {
-            resource_head(out, "address", "address");
+            match &group.vpc {
+                Some(vpc) => {
+                    resource_head(out, "vip", "aws_vip");
+                    out.text("vpc", vpc);
+                }
+                None => resource_head(out, "address", "address"),
+            }
             out.text("address", address);
-            out.pair("interface", &group.interface.clone().unwrap_or_default());
+            out.pair("interface", &interface);
+        }
+        if let Some(allocation) = &group.allocation {
+            resource_head(out, "eip", "aws_eip");
+            out.text("allocation", allocation);
+            out.pair("interface", &interface);
         }
         if let Some(unit) = &group.unit {
             resource_head(out, "service", "unit");

@@ -58,10 +58,7 @@ fn whole(root: &Section<'_>) -> Local {
     let lab = root.section("lab");
     let lab_boot_id = lab.own("boot_id").id();
     lab.done();
-    let forced_stop = root.section("forced_stop");
-    if forced_stop.is_there() {
-        root.notes.at_key("forced_stop", Wrong::Aws { word: "forced_stop" });
-    }
+    let forced_stop = aws::forced_stop(root);
     root.finish();
     let node = root.notes.node;
     Local {
@@ -77,6 +74,7 @@ fn whole(root: &Section<'_>) -> Local {
         heartbeat,
         arbiter,
         aws,
+        forced_stop,
         volumes,
         groups,
         monitors,
@@ -198,8 +196,8 @@ fn arbiter(root: &Section<'_>) -> ArbiterSpec {
     let table = root.section("arbiter");
     if !table.is_there() {
         if !root.has("arbiter") {
-            let example = "[arbiter] with type = \"etcd\", \"directory\" or \"none\": where the \
-                           record lives decides who may serve, so it has no default";
+            let example = "[arbiter] with type = \"etcd\", \"dynamodb\", \"directory\" or \"none\": where \
+                           the record lives decides who may serve, so it has no default";
             root.lacks("arbiter", example);
         }
         return stand_in;
@@ -235,9 +233,6 @@ fn arbiter(root: &Section<'_>) -> ArbiterSpec {
         }
         ArbiterKind::Dynamodb => {
             table.is_a("dynamodb");
-            if !aws::HERE {
-                kind.fail(Wrong::Aws { word: "dynamodb" });
-            }
             ArbiterSpec::Dynamodb { table: aws::table(&table) }
         }
     };

@@ -60,6 +60,26 @@ type = "ping"
 targets = { a = ["10.0.1.1"], b = ["10.0.2.1"] }
 "#;
 
+/// Addresses of AWS for the group of the small cluster, one behind the other.
+pub(super) const ADDRESSES: [&str; 2] = [
+    r#"
+[[groups.resources]]
+name = "vip"
+type = "aws_vip"
+address = "10.1.0.5"
+vpc = "vpc-1"
+interface = "ens5"
+eni = { a = "eni-a", b = "eni-b" }
+"#,
+    r#"
+[[groups.resources]]
+name = "eip"
+type = "aws_eip"
+allocation = "eipalloc-1"
+eni = { a = "eni-a", b = "eni-b" }
+"#,
+];
+
 /// The cluster of a text that must be good.
 #[track_caller]
 pub(super) fn good(text: &str) -> Cluster {

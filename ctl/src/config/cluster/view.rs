@@ -2,8 +2,8 @@
 //! and what both nodes must agree on is the same in both views.
 
 use super::{
-    ApiSpec, ArbiterSpec, AwsSpec, Cluster, EngineProcess, Group, Host, Interconnect, Local,
-    Monitor, Volume,
+    ApiSpec, ArbiterSpec, AwsSpec, Cluster, EngineProcess, ForcedStop, Group, Host, Interconnect,
+    Local, Monitor, Volume,
 };
 use crate::config::Named;
 use lockstep_engine::config::{EngineConfig, KernelDevice, LinkConfig, Named as EngineNamed};
@@ -49,6 +49,8 @@ pub struct NodeView {
     pub arbiter: ArbiterSpec,
     /// How AWS is reached.
     pub aws: AwsSpec,
+    /// Stops the other node's instance in a takeover.
+    pub forced_stop: Option<ForcedStop>,
     /// Control over TCP.
     pub api: Option<ApiSpec>,
     /// Times of SAFETY §1.2.
@@ -122,6 +124,7 @@ pub(super) fn view(cluster: &Cluster, node: NodeId) -> NodeView {
         heartbeat: HeartbeatView { interval: own.heartbeat.interval, links },
         arbiter: own.arbiter.clone(),
         aws: own.aws.clone(),
+        forced_stop: own.forced_stop.clone(),
         api: own.api.clone(),
         times: own.times,
         events_kept: own.events_kept,

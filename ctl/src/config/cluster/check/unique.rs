@@ -139,6 +139,7 @@ fn resources(local: &Local, notes: &Notes) {
     let mut devices = Seen::new(notes, "device");
     let mut addresses = Seen::new(notes, "address");
     let mut units = Seen::new(notes, "unit");
+    let mut allocations = Seen::new(notes, "allocation");
     for (n, one) in local.interconnects.iter().enumerate() {
         if one.address != NO_ADDRESS {
             // A service address that is also a node's own would be taken from the node.
@@ -159,6 +160,10 @@ fn resources(local: &Local, notes: &Notes) {
                 Resource::Address(address) if address.address != NO_ADDRESS => {
                     addresses.see(address.address, &key("address"));
                 }
+                Resource::AwsVip(vip) if vip.address != NO_ADDRESS => {
+                    addresses.see(vip.address, &key("address"));
+                }
+                Resource::AwsEip(eip) => allocations.see(&eip.allocation, &key("allocation")),
                 Resource::Unit(unit) => units.see(&unit.unit, &key("unit")),
                 _ => {}
             }
@@ -185,5 +190,30 @@ pub(super) fn across(cluster: &Cluster, notes: &Notes) {
         let first_line = notes.place("api.listen");
         let (what, value) = ("address", a.listen.to_string());
         notes.at_key("api.listen", Wrong::Twice { what, value, first_line });
+    }
+    let stops = cluster.a.forced_stop.as_ref().zip(cluster.b.forced_stop.as_ref());
+    if let Some((a, _)) = stops.filter(|(a, b)| a.own == b.own && !a.own.is_empty()) {
+        let first_line = notes.place("forced_stop.instance");
+        let (what, value) = ("instance", a.own.clone());
+        notes.at_key("forced_stop.instance", Wrong::Twice { what, value, first_line });
+    }
+    enis(cluster, notes);
+}
+
+/// A network interface belongs to one node.
+fn enis(cluster: &Cluster, notes: &Notes) {
+    for (g, (a, b)) in cluster.a.groups.iter().zip(&cluster.b.groups).enumerate() {
+        for (r, pair) in a.specs.iter().zip(&b.specs).enumerate() {
+            let (a, b) = match pair {
+                (Resource::AwsVip(a), Resource::AwsVip(b)) => (&a.eni, &b.eni),
+                (Resource::AwsEip(a), Resource::AwsEip(b)) => (&a.eni, &b.eni),
+                _ => continue,
+            };
+            if let Some(value) = a.clone().filter(|_| a == b) {
+                let key = format!("{}.eni", notes.resource(g, r));
+                let (what, first_line) = ("network interface", notes.place(&key));
+                notes.at_key(&key, Wrong::Twice { what, value, first_line });
+            }
+        }
     }
 }

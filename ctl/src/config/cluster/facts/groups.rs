@@ -4,7 +4,7 @@
 use super::Facts;
 use crate::act::probe::spec::{Require, Spec as Probe};
 use crate::act::resource::spec::{
-    AddressSpec, Command, ExecSpec, FsKind, FsSpec, Fsck, Spec, UnitSpec,
+    AddressSpec, Command, EipSpec, ExecSpec, FsKind, FsSpec, Fsck, Spec, UnitSpec, VipSpec,
 };
 use crate::config::cluster::{Group, Local, Monitor, show_span};
 use crate::decide::settings::{
@@ -98,6 +98,8 @@ fn kind(spec: &Spec) -> &'static str {
         Spec::Exec(_) => "exec",
         Spec::Unit(_) => "unit",
         Spec::Address(_) => "address",
+        Spec::AwsVip(_) => "aws_vip",
+        Spec::AwsEip(_) => "aws_eip",
     }
 }
 
@@ -132,6 +134,17 @@ fn spec(at: &mut Facts<'_>, local: &Local, spec: &Spec) {
             at.put("address", address);
             at.put("prefix", prefix);
             at.put("interface", interface);
+        }
+        Spec::AwsVip(VipSpec { address, interface, vpc, eni }) => {
+            at.put("address", address);
+            at.put("interface", interface);
+            at.put("vpc", vpc);
+            at.maybe("eni", eni.as_ref());
+        }
+        Spec::AwsEip(EipSpec { allocation, eni, interface }) => {
+            at.put("allocation", allocation);
+            at.maybe("eni", eni.as_ref());
+            at.maybe("interface", interface.as_ref());
         }
     }
 }
@@ -219,6 +232,10 @@ fn probe(at: &mut Facts<'_>, local: &Local, spec: &Probe) {
         Probe::Resource { group, resource } => {
             at.there("resource");
             at.put("resource", format!("{group}/{resource}"));
+        }
+        Probe::AwsZone { zone } => {
+            at.there("aws_az");
+            at.maybe("zone", zone.as_ref());
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The tables `[[monitors]]`, and the automatic monitors that no table replaces.
 
+use super::aws;
 use super::groups::FINAL_ACTIONS;
 use super::resources::{COUNT_MAX, volume};
 use crate::act::probe::spec::{Require, Spec};
-use crate::act::resource::spec::Command;
+use crate::act::resource::spec::{Command, Spec as Resource};
 use crate::config::cluster::section::{Section, Value};
 use crate::config::cluster::{ArbiterSpec, Group, Monitor, Volume, Wrong, automatic};
 use crate::decide::settings::{
@@ -31,7 +32,9 @@ enum Kind {
     Disk,
     Mirror,
     Resource,
-    Aws(&'static str),
+    Vip,
+    Eip,
+    Zone,
 }
 
 const KINDS: &[(&str, Kind)] = &[
@@ -42,9 +45,9 @@ const KINDS: &[(&str, Kind)] = &[
     ("disk", Kind::Disk),
     ("mirror", Kind::Mirror),
     ("resource", Kind::Resource),
-    ("aws_vip", Kind::Aws("aws_vip")),
-    ("aws_eip", Kind::Aws("aws_eip")),
-    ("aws_az", Kind::Aws("aws_az")),
+    ("aws_vip", Kind::Vip),
+    ("aws_eip", Kind::Eip),
+    ("aws_az", Kind::Zone),
 ];
 
 /// What else the file says that a monitor may speak of.
@@ -107,10 +110,19 @@ fn monitor(table: &Section<'_>, world: &World<'_>) -> Monitor {
             table.is_a("resource");
             resource(table, world)
         }
-        found => {
-            if let Some(Kind::Aws(word)) = found {
-                kind.fail(Wrong::Aws { word });
-            }
+        Some(Kind::Vip) => {
+            table.is_a("aws_vip");
+            of_type(table, world, "aws_vip", |spec| matches!(spec, Resource::AwsVip(_)))
+        }
+        Some(Kind::Eip) => {
+            table.is_a("aws_eip");
+            of_type(table, world, "aws_eip", |spec| matches!(spec, Resource::AwsEip(_)))
+        }
+        Some(Kind::Zone) => {
+            table.is_a("aws_az");
+            (aws::zone(table), automatic::zone())
+        }
+        None => {
             table.ignore();
             (Spec::Exec(nothing()), automatic::report(30_000))
         }
@@ -184,7 +196,24 @@ fn resource(table: &Section<'_>, world: &World<'_>) -> (Spec, MonitorSettings) {
         group: settings.name.clone(),
         resource: settings.resources[resource.0].name.clone(),
     };
-    (spec, automatic::resource(group, resource))
+    (spec, automatic::of_resource(world.groups, group, resource))
+}
+
+/// As `resource`, of a resource of one type.
+fn of_type(
+    table: &Section<'_>,
+    world: &World<'_>,
+    kind: &'static str,
+    is_it: impl Fn(&Resource) -> bool,
+) -> (Spec, MonitorSettings) {
+    let found = resource(table, world);
+    let named = table.same("resource").text("").and_then(|text| find(text, world));
+    if let Some((g, r)) = named.filter(|(g, r)| !is_it(&world.groups[g.0].specs[r.0])) {
+        let name = world.groups[g.0].settings.resources[r.0].name.clone();
+        let wrong = Wrong::OtherType { name, wanted: kind };
+        table.notes.at_key(&table.key("resource"), wrong);
+    }
+    found
 }
 
 /// The resource that a text such as `orders/fs` names.

@@ -1,9 +1,10 @@
 //! The tables `[[groups.resources]]`.
 
+use super::aws;
 use super::groups::FINAL_ACTIONS;
 use crate::act::resource::spec::{AddressSpec, ExecSpec, FsKind, FsSpec, Fsck, Spec, UnitSpec};
 use crate::config::cluster::read::NO_ADDRESS;
-use crate::config::cluster::section::Section;
+use crate::config::cluster::section::{Section, Value};
 use crate::config::cluster::{Volume, Wrong};
 use crate::decide::settings::{FinalAction, ResourceKind, ResourceSettings};
 use lockstep_engine::units::{Span, VolumeId};
@@ -27,7 +28,8 @@ enum Kind {
     Exec,
     Unit,
     Address,
-    Aws(&'static str),
+    Vip,
+    Eip,
 }
 
 const KINDS: &[(&str, Kind)] = &[
@@ -36,8 +38,8 @@ const KINDS: &[(&str, Kind)] = &[
     ("exec", Kind::Exec),
     ("unit", Kind::Unit),
     ("address", Kind::Address),
-    ("aws_vip", Kind::Aws("aws_vip")),
-    ("aws_eip", Kind::Aws("aws_eip")),
+    ("aws_vip", Kind::Vip),
+    ("aws_eip", Kind::Eip),
 ];
 
 /// A resource with nothing said about it. Its times depend on what it is.
@@ -82,10 +84,15 @@ pub(super) fn read(table: &Section<'_>, volumes: &[Volume]) -> Entry {
             table.is_a("address");
             (address(table), ResourceKind::Address, 10_000, 10_000)
         }
-        Some(Kind::Aws(_)) | None => {
-            if let Some(Kind::Aws(word)) = word {
-                kind.fail(Wrong::Aws { word });
-            }
+        Some(Kind::Vip) => {
+            table.is_a("aws_vip");
+            (aws::vip(table), ResourceKind::Address, 120_000, 10_000)
+        }
+        Some(Kind::Eip) => {
+            table.is_a("aws_eip");
+            (aws::eip(table), ResourceKind::Other, 120_000, 60_000)
+        }
+        None => {
             table.ignore();
             (Spec::Unit(UnitSpec { unit: String::new() }), ResourceKind::Other, 60_000, 60_000)
         }
@@ -211,15 +218,20 @@ fn address(table: &Section<'_>) -> Spec {
     let bits = if address.is_ipv4() { 32 } else { 128 };
     let prefix = table.own("prefix").number(1, u64::from(bits));
     let value = table.own("interface").need("interface = \"eth0\"");
-    let interface = value.text("the name of an interface, such as \"eth0\"").unwrap_or_default();
+    Spec::Address(AddressSpec {
+        address,
+        prefix: prefix.and_then(|n| u8::try_from(n).ok()).unwrap_or(bits),
+        interface: interface(&value).unwrap_or_default(),
+    })
+}
+
+/// The name of an interface.
+pub(super) fn interface(value: &Value<'_, '_>) -> Option<String> {
+    let interface = value.text("the name of an interface, such as \"eth0\"")?;
     let plain = |c: char| !c.is_whitespace() && c != '/';
     if interface.len() > INTERFACE_BYTES_MAX || !interface.chars().all(plain) {
         let wanted = "the name of an interface, such as \"eth0\", of at most 15 letters";
         value.fail(Wrong::Expected { wanted, found: format!("\"{interface}\"") });
     }
-    Spec::Address(AddressSpec {
-        address,
-        prefix: prefix.and_then(|n| u8::try_from(n).ok()).unwrap_or(bits),
-        interface: interface.to_owned(),
-    })
+    Some(interface.to_owned())
 }

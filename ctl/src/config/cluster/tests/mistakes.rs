@@ -74,24 +74,25 @@ const CASES: &[(&str, &str, &str)] = &[
         "without `cert_file",
     ),
     ("[arbiter]", "[api]\nlisten = \"[::1]:7\"\nclient_ca_file = \"/c\"\n[arbiter]", "`cert_file`"),
-    // Words of another package.
-    #[cfg(not(feature = "aws"))]
-    ("type = \"fs\"", "type = \"aws_vip\"\neni = 1", "\"aws_vip\" needs the package with AWS"),
-    #[cfg(not(feature = "aws"))]
-    ("type = \"ping\"", "type = \"aws_az\"", "\"aws_az\" needs the package with AWS"),
-    #[cfg(not(feature = "aws"))]
-    ("type = \"directory\"", "type = \"dynamodb\"", "\"dynamodb\" needs the package with AWS"),
-    #[cfg(not(feature = "aws"))]
-    ("[arbiter]", "[aws]\nregion = \"eu-west-1\"\n[arbiter]", "\"aws\" needs the package with AWS"),
-    #[cfg(not(feature = "aws"))]
-    ("[arbiter]", "[forced_stop]\nx = 1\n[arbiter]", "\"forced_stop\" needs the package"),
     // What is reached in AWS.
     ("type = \"directory\"", "type = \"dynamodb\"", "arbiter.table: is missing"),
     ("type = \"directory\"", "type = \"dynamodb\"\ntable = \"a b\"", "3 to 255 letters"),
     ("[arbiter]", "[aws]\nec2_endpoint = \"ec2\"\n[arbiter]", "https://HOST"),
     ("[arbiter]", "[aws]\nregion = { a = \"x\", b = \"y\" }\n[arbiter]", "aws.region"),
-    #[cfg(feature = "aws")]
-    ("type = \"fs\"", "type = \"aws_vip\"\neni = 1", "\"aws_vip\" comes in a later version"),
+    ("type = \"ping\"", "type = \"ping\"\nzone = \"x\"", "monitors[0].zone: is not a key here"),
+    ("[arbiter]", "[forced_stop]\nx = 1\n[arbiter]", "forced_stop.x: is not a key here"),
+    ("[arbiter]", "[forced_stop]\ntype = \"aws\"\n[arbiter]", "forced_stop.instance: is missing"),
+    ("[arbiter]", "[forced_stop]\ntype = \"ipmi\"\n[arbiter]", "write one of \"aws\""),
+    (
+        "[arbiter]",
+        "[forced_stop]\ntype = \"aws\"\ninstance = \"i-1\"\n[arbiter]",
+        "forced_stop.instance: instance i-1 is used before",
+    ),
+    (
+        "[arbiter]",
+        "[forced_stop]\ntype = \"aws\"\ninstance = { a = \"i-1\" }\n[arbiter]",
+        "forced_stop.instance: has no value for node b",
+    ),
     // Syntax.
     ("priority = 2", "priority = ", "12:"),
     ("name = \"shop\"", "name = \"shop\"\nname = \"x\"", "not TOML: duplicate key"),
@@ -111,6 +112,67 @@ fn each_mistake_is_found_with_its_place_and_the_way_out() {
         }
     }
     assert!(missed.is_empty(), "{missed}");
+}
+
+/// Addresses of AWS, their monitors and zones: each mistake at its place.
+#[test]
+fn what_is_in_aws_is_named_by_ids_of_the_right_kind() {
+    let [vip, eip] = ADDRESSES;
+    let both = format!("{vip}{eip}");
+    good(&with(SMALL, "[[monitors]]", &format!("{both}[[monitors]]")));
+    for (old, new, part) in [
+        ("address = \"10.1.0.5\"\n", "", "groups[0].resources[2].address: is missing; add"),
+        ("address = \"10.1.0.5\"", "address = \"fd00::5\"", "an IPv4 address outside every block"),
+        ("address = \"10.1.0.5\"", "address = \"10.0.1.10\"", "address 10.0.1.10 is used before"),
+        (
+            "\"10.1.0.5\"",
+            "{ a = \"10.1.0.5\", b = \"10.1.0.6\" }",
+            "must be the same on both nodes",
+        ),
+        ("vpc = \"vpc-1\"", "vpc = \"subnet-1\"", "the id of a VPC, such as \"vpc-"),
+        (
+            "vpc = \"vpc-1\"\n",
+            "",
+            "groups[0].resources[2].vpc: is missing; add for example: vpc = ",
+        ),
+        ("vpc = \"vpc-1\"", "vcp = \"vpc-1\"", "did you mean `vpc`?"),
+        ("interface = \"ens5\"\n", "", "groups[0].resources[2].interface: is missing"),
+        ("\"ens5\"", "\"an interface of a long name\"", "at most 15 letters"),
+        ("b = \"eni-b\"", "b = \"eni-a\"", "network interface eni-a is used before"),
+        ("b = \"eni-b\"", "b = \"eni_b\"", "such as \"eni-0a1b2c3d4e5f60718\""),
+        ("\"eipalloc-1\"", "\"203.0.113.7\"", "groups[0].resources[3].allocation: is \"203"),
+        ("allocation = \"eipalloc-1\"\n", "", "resources[3].allocation: is missing"),
+        ("allocation", "interface = \"ens5\"\nallocation", "interface: excludes `eni`"),
+    ] {
+        let changed = with(&both, old, new);
+        let told = bad(&with(SMALL, "[[monitors]]", &format!("{changed}[[monitors]]")));
+        assert!(told.contains(part), "{old:?} → {new:?}: no {part:?} in\n{told}");
+    }
+    let neither = eip.replace("eni = { a = \"eni-a\", b = \"eni-b\" }\n", "");
+    let told = bad(&with(SMALL, "[[monitors]]", &format!("{neither}[[monitors]]")));
+    assert!(told.contains("interface: is missing; add for example: interface = "), "{told}");
+    let twice = eip.replace("\"eip\"", "\"eip-2\"");
+    let told = bad(&with(SMALL, "[[monitors]]", &format!("{eip}{twice}[[monitors]]")));
+    assert!(told.contains("allocation eipalloc-1 is used before, in line"), "{told}");
+}
+
+#[test]
+fn monitors_of_aws_look_at_what_is_theirs() {
+    let [vip, _] = ADDRESSES;
+    for (monitor, part) in [
+        ("type = \"aws_vip\"\n", "resource: is missing"),
+        ("type = \"aws_vip\"\nresource = \"db/fs\"\n", "\"fs\" is no aws_vip; name a resource"),
+        ("type = \"aws_eip\"\nresource = \"db/vip\"\n", "\"vip\" is no aws_eip"),
+        ("type = \"aws_vip\"\nresource = \"db/vp\"\n", "did you mean \"db/vip\"?"),
+        ("type = \"aws_az\"\nzone = \"\"\n", "such as \"eu-central-1a\""),
+        ("type = \"aws_az\"\nzone = \"EU\"\n", "such as \"eu-central-1a\""),
+        ("type = \"aws_az\"\nzone = { a = \"eu-central-1a\" }\n", "has no value for node b"),
+        ("type = \"aws_az\"\nzones = \"eu-central-1a\"\n", "did you mean `zone`?"),
+    ] {
+        let text = format!("{vip}[[monitors]]\nname = \"own\"\n{monitor}[[monitors]]");
+        let told = bad(&with(SMALL, "[[monitors]]", &text));
+        assert!(told.contains(part), "{monitor:?}: no {part:?} in\n{told}");
+    }
 }
 
 /// Parts of an arbiter `none` and of etcd that are not enough.

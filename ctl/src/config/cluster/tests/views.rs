@@ -130,3 +130,59 @@ fn a_cluster_without_volumes_is_a_cluster() {
     let view = good(&SMALL[..cut]).node(NodeId::A);
     assert!(view.engines.is_empty() && view.groups.is_empty() && view.monitors.is_empty());
 }
+
+#[test]
+fn addresses_of_aws_come_with_their_monitors_and_say_that_they_need_aws() {
+    let [vip, eip] = ADDRESSES;
+    let more = "[[monitors]]\nname = \"zone\"\ntype = \"aws_az\"\n\
+                zone = { a = \"eu-central-1a\", b = \"eu-central-1b\" }\n\
+                [forced_stop]\ntype = \"aws\"\ninstance = { a = \"i-1\", b = \"i-2\" }\n";
+    let cluster = good(&with(SMALL, "[[monitors]]", &format!("{vip}{eip}{more}[[monitors]]")));
+    let view = cluster.node(NodeId::B);
+    let Spec::AwsVip(vip) = &view.groups[0].specs[2] else { panic!("{:?}", view.groups[0].specs) };
+    assert_eq!((vip.eni.as_deref(), vip.vpc.as_str()), (Some("eni-b"), "vpc-1"));
+    assert_eq!((vip.address.to_string().as_str(), vip.interface.as_str()), ("10.1.0.5", "ens5"));
+    let Spec::AwsEip(eip) = &view.groups[0].specs[3] else { panic!("{:?}", view.groups[0].specs) };
+    assert_eq!((eip.allocation.as_str(), eip.eni.as_deref()), ("eipalloc-1", Some("eni-b")));
+    let monitor = |name: &str| {
+        view.monitors
+            .iter()
+            .find(|one| one.settings.name == name)
+            .unwrap_or_else(|| panic!("{name}"))
+    };
+    for (n, name) in [(2, "db/vip"), (3, "db/eip")] {
+        let found = monitor(name);
+        let (group, resource) = (GroupIndex(0), ResourceIndex(n));
+        assert!(found.automatic);
+        assert_eq!(found.settings.timing, Timing::WhileActive(group, resource));
+        assert_eq!(found.settings.interval, Span::millis(60_000));
+        assert_eq!(found.settings.recovery.target, Some(Target::Resource(group, resource)));
+    }
+    let zone = monitor("zone");
+    assert_eq!(zone.spec, Probe::AwsZone { zone: Some("eu-central-1b".to_owned()) });
+    assert_eq!((zone.settings.timing, zone.settings.recovery.target), (Timing::Always, None));
+    let stop = view.forced_stop.as_ref().unwrap();
+    assert_eq!((stop.own.as_str(), stop.peer.as_str()), ("i-2", "i-1"));
+    assert_eq!(stop.timeout, Span::millis(60_000));
+    let needs = ["resource db/vip (aws_vip)", "resource db/eip (aws_eip)", "monitor zone (aws_az)"];
+    assert_eq!(needs_aws(&view), [&needs[..], &["forced_stop"]].concat());
+    assert_eq!(cluster.beyond_this_build().is_empty(), AWS_HERE);
+}
+
+#[test]
+fn a_monitor_of_an_address_of_aws_replaces_the_automatic_one() {
+    let [vip, _] = ADDRESSES;
+    for kind in ["aws_vip", "resource"] {
+        let own = format!(
+            "[[monitors]]\nname = \"own\"\ntype = \"{kind}\"\nresource = \"db/vip\"\n\
+             on_no_response = \"ignore\"\n"
+        );
+        let view = good(&with(SMALL, "[[monitors]]", &format!("{vip}{own}[[monitors]]")));
+        let view = view.node(NodeId::A);
+        let looks = |one: &&crate::config::cluster::Monitor| matches!(&one.spec, Probe::Resource { resource, .. } if resource == "vip");
+        let found: Vec<_> = view.monitors.iter().filter(looks).collect();
+        assert_eq!(found.len(), 1, "{kind}");
+        assert_eq!(found[0].settings.interval, Span::millis(60_000));
+        assert!(matches!(found[0].settings.timing, Timing::WhileActive(..)));
+    }
+}
