@@ -24,7 +24,7 @@ ROUND_TRIPS = (0, 1)
 # MiB that are in use, all of them written once before anything is measured.
 REGION = 256
 # Seconds of the load under which host b is lost, and when it is.
-LOSS_SECONDS = 20
+LOSS_SECONDS = 16
 LOSS_AT = 3
 PAUSE = "longest pause after the loss of the peer"
 RESYNC = f"resync of {REGION} MiB"
@@ -57,6 +57,7 @@ def rates(lab, contestant, seconds, note):
         for host in lab.hosts.values():
             host.delay(round_trip / 2)
         for row, rw, size, depth in ROWS:
+            contestant.settle()
             timed = ("--time_based", f"--runtime={seconds}", "--ramp_time=0.5")
             result = fio(lab.host("a"), contestant.device, rw, size, depth, *timed)
             note(f"{row}, +{round_trip} ms", result["iops"])
@@ -67,6 +68,7 @@ def rates(lab, contestant, seconds, note):
 def loss(lab, contestant, note):
     """Loses host b under load, writes everything anew, and takes b back."""
     host, other = lab.host("a"), lab.host("b")
+    contestant.settle()
     timer = threading.Timer(LOSS_AT, other.crash)
     timer.start()
     timed = ("--time_based", f"--runtime={LOSS_SECONDS}")

@@ -18,6 +18,10 @@ MOUNT = "/srv/orders"
 OWN = "/mnt/lab"
 HEARTBEAT = "5 s"
 
+# Regions whose writes are announced ahead: so few that they change all the time, and the default.
+REGIONS_FEW = 64
+REGIONS = 16_384
+
 CONFIG = """[cluster]
 id = "{cluster}"
 name = "lab"
@@ -51,7 +55,7 @@ data = "{data}"
 cluster_partition = "{disks[cluster]}"
 device = "{device}"
 port = 7010
-intent_regions = 64
+intent_regions = {regions}
 [[groups]]
 id = "{group}"
 name = "{name}"
@@ -96,8 +100,9 @@ def fresh():
 class Cluster:
     """Lockstep on both hosts of a lab."""
 
-    def __init__(self, lab, fs="ext4", data=DISKS["data"]):
+    def __init__(self, lab, fs="ext4", data=DISKS["data"], regions=REGIONS_FEW):
         self.lab = lab
+        self.regions = regions
         self.fs = fs
         self.data = data
         self.words = {}
@@ -114,6 +119,7 @@ class Cluster:
             care=CARE,
             third=THIRD,
             data=self.data,
+            regions=self.regions,
             disks=DISKS,
             device=DEVICE,
             mount=MOUNT,

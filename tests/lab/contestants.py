@@ -2,7 +2,7 @@
 
 Each is set up on fresh disks, loses host b, and takes it back after its boot."""
 
-from .cluster import DEVICE, OWN, Cluster
+from .cluster import DEVICE, OWN, REGIONS, Cluster
 from .host import DISKS
 from .network import LINK
 from .words import wait_for
@@ -19,7 +19,7 @@ class Lockstep:
 
     def __init__(self, lab):
         self.lab = lab
-        self.cluster = Cluster(lab)
+        self.cluster = Cluster(lab, regions=REGIONS)
 
     def start(self):
         """Both copies equal, the device there."""
@@ -29,10 +29,14 @@ class Lockstep:
         self.cluster.create_mirror()
         self.cluster.wait_in_sync("a")
 
+    def settle(self):
+        """Waits until a write is on both hosts again, should it not be."""
+        self.cluster.wait_in_sync("a", RESYNC_SECONDS)
+
     def come_back(self):
         """Host b has booted; returns when both copies are equal."""
         self.cluster.start("b")
-        self.cluster.wait_in_sync("a", RESYNC_SECONDS)
+        self.settle()
 
 
 DRBD = """global {{ usage-count no; }}
@@ -91,6 +95,10 @@ class Drbd:
     def come_back(self):
         """Host b has booted; returns when both copies are equal."""
         self.up("b")
+        self.settle()
+
+    def settle(self):
+        """Waits until a write is on both hosts again, should it not be."""
         wait_for("equal disks of DRBD", self.equal, RESYNC_SECONDS)
 
 
@@ -150,6 +158,11 @@ class Md:
         )
         self.serve()
         host.sh("mdadm /dev/md0 --re-add /dev/nbd9")
+        self.settle()
+
+    def settle(self):
+        """Waits until a write is on both hosts again, should it not be."""
+        host = self.lab.host("a")
         equal = "grep -q '\\[UU\\]' /proc/mdstat && ! grep -qE 'recovery|resync' /proc/mdstat"
         wait_for("equal halves", lambda: host.run(["bash", "-c", equal]) == 0, RESYNC_SECONDS)
 
