@@ -20,6 +20,8 @@ from .words import Failed, NotHere, run, wait_for
 
 TOP = Path(__file__).resolve().parent.parent.parent
 DISKS = {"data": "/dev/ubda", "cluster": "/dev/ubdb"}
+# What a lab may have besides; `extra` of its settings says which, in MiB.
+EXTRA = {"log": "/dev/ubdc", "copy": "/dev/ubdd", "spare": "/dev/ubde"}
 BOOT_SECONDS = 60
 # Characters of a console that are shown when its host does not come.
 CONSOLE = 1500
@@ -99,11 +101,17 @@ class Host:
         """The file behind a disk."""
         return self.folder / f"{disk}.img"
 
+    def disks(self):
+        """MiB of each disk, in the order in which the kernel counts them."""
+        extra = self.settings.get("extra", {})
+        more = {disk: extra[disk] for disk in EXTRA if disk in extra}
+        return {"data": self.settings["disk"], "cluster": 64, **more}
+
     def make(self):
         """Empty disks and an empty folder of its own."""
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "own").mkdir(parents=True)
-        for disk, mib in (("data", self.settings["disk"]), ("cluster", 64)):
+        for disk, mib in self.disks().items():
             with open(self.image(disk), "wb") as image:
                 image.truncate(mib << 20)
 
@@ -131,7 +139,7 @@ class Host:
             "rootfstype=hostfs",
             "rootflags=/",
             "ro",
-            *[f"ubd{i}={self.image(disk)}" for i, disk in enumerate(DISKS)],
+            *[f"ubd{i}={self.image(disk)}" for i, disk in enumerate(self.disks())],
             *cards,
             "con=null",
             "con0=null,fd:1",
@@ -279,4 +287,4 @@ def to_terminal(stream):
 
 
 STDOUT, STDERR = to_terminal(sys.stdout), to_terminal(sys.stderr)
-__all__ = ["DISKS", "Host", "Process", "STDERR", "STDOUT", "TOP", "run"]
+__all__ = ["DISKS", "EXTRA", "Host", "Process", "STDERR", "STDOUT", "TOP", "run"]

@@ -18,6 +18,7 @@ COMMANDS = {
     "mkfs.ext4": "e2fsprogs",
     "mkfs.xfs": "xfsprogs",
     "fio": "fio",
+    "dmsetup": "dmsetup",
 }
 # Where the package puts the modules of its kernel.
 MODULES = Path("/usr/lib/uml/modules")
@@ -25,14 +26,14 @@ MODULES = Path("/usr/lib/uml/modules")
 MODULES_SEEN = Path("/usr/lib/modules")
 
 
-def missing():
+def missing(commands):
     """Packages whose commands are not there."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    return sorted({pkg for cmd, pkg in COMMANDS.items() if not shutil.which(cmd, path=path)})
+    return sorted({pkg for cmd, pkg in commands.items() if not shutil.which(cmd, path=path)})
 
 
-def check():
-    """Makes the machine fit for the lab, or says why it can't be.
+def check(more=None):
+    """Makes the machine fit for the lab, with `more` commands, or says why it can't be.
 
     Raises NotHere."""
     if os.uname().machine != "x86_64":
@@ -41,7 +42,7 @@ def check():
         )
     if os.geteuid() != 0:
         raise NotHere("network namespaces and tap devices need root; run it as root")
-    install(missing())
+    install({**COMMANDS, **(more or {})})
     if not Path("/dev/net/tun").exists():
         raise NotHere("there is no /dev/net/tun, and the hosts' network cards are tap devices")
     probe = ("unshare", "-n", "ip", "tuntap", "add", "probe", "mode", "tap")
@@ -53,8 +54,9 @@ def check():
     MODULES_SEEN.mkdir(exist_ok=True)
 
 
-def install(packages):
-    """Installs packages with apt, as far as that is possible."""
+def install(commands):
+    """Installs the packages of commands with apt, as far as that is possible."""
+    packages = missing(commands)
     if not packages:
         return
     line = "apt-get install --no-install-recommends " + " ".join(packages)
@@ -66,7 +68,7 @@ def install(packages):
     done = subprocess.run(
         [*line.split(), "-q", "-y"], check=False, env=env, capture_output=True, text=True
     )
-    left = missing()
+    left = missing(commands)
     if left:
         words = done.stderr.strip().splitlines()[-1:] or [f"exit {done.returncode}"]
         raise NotHere(f"`{line}` did not bring {' '.join(left)}: {words[0]}")

@@ -2,89 +2,23 @@
 
 Each step prints the seconds that it took."""
 
-import threading
 import time
-from contextlib import contextmanager
 
 from . import faults
-from .cluster import DEVICE, GROUP, MOUNT, Cluster
-from .host import TOP
-from .words import Failed, wait_for
+from .cluster import GROUP, MOUNT, Cluster
+from .ledger import Ledger
+from .words import Failed, step
 
 # Files that the writer must have flushed before its host is lost.
 FILES_MIN = 400
-WRITER = TOP / "tests/lab/writer.py"
 # MiB of a file that is larger than the memory of a host.
 BIG = 700
 TREE = f"{MOUNT}/tree"
 
 
-@contextmanager
-def step(what):
-    """Prints what is done, and then how long it took."""
-    begun = time.monotonic()
-    print(f"{what:58}", end="", flush=True)
-    try:
-        yield
-    except BaseException:
-        print(f"{time.monotonic() - begun:8.1f} s  FAILED", flush=True)
-        raise
-    print(f"{time.monotonic() - begun:8.1f} s", flush=True)
-
-
 def paused(milliseconds):
     """The longest pause of a step that is over."""
     print(f"{'':4}longest pause of a request: {milliseconds / 1000:.1f} s")
-
-
-class Ledger:
-    """What a writer on a host has said to be on disk."""
-
-    def __init__(self, host, seed):
-        self.last = -1
-        self.seed = str(seed)
-        self.folder = f"{MOUNT}/files-{seed}"
-        self.text = b""
-        self.end = None
-        self.enough = threading.Event()
-        self.thread = threading.Thread(target=self.follow, args=(host,), daemon=True)
-        self.thread.start()
-
-    def follow(self, host):
-        """Until the host is gone, or it is enough."""
-        said = []
-        command = ["python3", WRITER, "write", self.folder, self.seed]
-        try:
-            status = host.run(command, self.read, said.append, seconds=3600, stop=self.enough)
-            words = b"".join(said).decode(errors="replace")
-            self.end = f"the writer ended with status {status}: {words}"
-        except Failed as failed:
-            self.end = str(failed)
-
-    def read(self, content):
-        """Whole lines of what the writer says."""
-        *lines, self.text = (self.text + content).split(b"\n")
-        if lines:
-            self.last = int(lines[-1])
-
-    def stop(self):
-        """Ends the writer, if its host has not; what it said before counts."""
-        self.enough.set()
-        self.thread.join()
-
-    def wait_for(self, count):
-        """Waits until so many files were flushed."""
-
-        def enough():
-            if self.end is not None:
-                raise Failed(self.end)
-            return self.last >= count
-
-        wait_for(f"{count} flushed files", enough, 120)
-
-    def check(self, host):
-        """Every file that was flushed is there, as it was; never fewer than one."""
-        host.tell("python3", WRITER, "check", self.folder, self.seed, self.last, seconds=300)
 
 
 def check_tree(host):
@@ -120,18 +54,6 @@ def overflow(host):
     )
 
 
-def fsck(cluster, name):
-    """Takes the file system down, looks at it, and brings it up again."""
-    host = cluster.lab.host(name)
-    for resource in ("app", "fs"):
-        cluster.verb(name, "resource", "stop", GROUP, resource)
-    check = {"ext4": ["e2fsck", "-f", "-n", DEVICE], "xfs": ["xfs_repair", "-n", DEVICE]}
-    host.tell(*check[cluster.fs], seconds=300)
-    for resource in ("fs", "app"):
-        cluster.verb(name, "resource", "start", GROUP, resource)
-    cluster.wait_on(name)
-
-
 def run(lab, fs="ext4"):
     """The round."""
     begun = time.monotonic()
@@ -160,7 +82,7 @@ def run(lab, fs="ext4"):
         ledger.check(b)
         check_tree(b)
     with step("file system check on b"):
-        fsck(cluster, "b")
+        cluster.fsck("b")
     with step("b goes on alone: more files"):
         alone = Ledger(b, 2)
         alone.wait_for(250)
@@ -178,7 +100,7 @@ def run(lab, fs="ext4"):
         ledger.check(a)
         alone.check(a)
         check_tree(a)
-        fsck(cluster, "a")
+        cluster.fsck("a")
     for signal, what in (("KILL", "killed"), ("TERM", "stopped")):
         with step(f"the engine is {what} under a load that is verified"):
             pause = faults.restart_engine(cluster, "a", signal)
@@ -192,5 +114,5 @@ def run(lab, fs="ext4"):
         ledger.check(b)
         alone.check(b)
         check_tree(b)
-        fsck(cluster, "b")
+        cluster.fsck("b")
     print(f"{'smoke test passed':58}{time.monotonic() - begun:8.1f} s")

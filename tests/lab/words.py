@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from contextlib import contextmanager
 
 # Exit statuses of scripts/lab, beside 0 and the status of a command that it ran.
 FAILED = 1
@@ -38,3 +39,16 @@ def wait_for(what, condition, seconds=20, pause=0.05):
         if time.monotonic() > end:
             raise Failed(f"{what} did not come within {seconds} s")
         time.sleep(pause)
+
+
+@contextmanager
+def step(what):
+    """Prints what is done, and then how long it took."""
+    begun = time.monotonic()
+    print(f"{what:58}", end="", flush=True)
+    try:
+        yield
+    except BaseException:
+        print(f"{time.monotonic() - begun:8.1f} s  FAILED", flush=True)
+        raise
+    print(f"{time.monotonic() - begun:8.1f} s", flush=True)

@@ -31,6 +31,7 @@ name = "orders"
 data = {{ a = "{a[data]}", b = "{b[data]}" }}
 cluster_partition = {{ a = "{a[cluster]}", b = "{b[cluster]}" }}
 port = 7010
+unix = "/run/lockstep/orders.sock"
 [[groups]]
 id = "{group}"
 name = "orders"

@@ -88,6 +88,11 @@ fn engine_lines(report: &Report, status: &Status, line: &mut impl FnMut(&str, &s
             ),
         );
     }
+    if let Some(device) = &status.device {
+        let number = device.index.map_or(String::new(), |index| format!(" (/dev/nbd{index})"));
+        let attached = if device.attached { "attached" } else { "not attached" };
+        line("device", &format!("{}{number}, {attached}, {}", device.path, bytes(device.bytes)));
+    }
     if let Some(held) = status.held_since {
         line("held", &format!("{} requests for {}", status.client_ops, since(now, held)));
     }

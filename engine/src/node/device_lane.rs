@@ -7,6 +7,7 @@
 use super::client_lane::ClientLane;
 use super::hub::Hub;
 use super::port::lane;
+use crate::units::ShownDevice;
 use crate::uring::{File, Op, Token, sys};
 use lockstep_nbd::device::{self, Control, DeviceError, Events, Named, Wanted, Way};
 use std::io::{self, Write};
@@ -34,15 +35,28 @@ enum Order {
     Detach,
 }
 
+/// What the helper tells the reactor.
+enum News {
+    /// The reactor's end of a device's socket.
+    Socket(OwnedFd),
+    /// The number of the device that this process has given a socket.
+    Held(Option<u32>),
+}
+
 /// The helper, seen from the reactor.
 pub struct DeviceLane {
     orders: mpsc::Sender<Order>,
-    sockets: mpsc::Receiver<OwnedFd>,
+    news: mpsc::Receiver<News>,
     wake: File,
     /// The last order. `None`: a device that is there waits for what this node becomes.
     ordered: Option<Order>,
     /// A socket has come since the last order.
     supplied: bool,
+    /// As the helper said last.
+    held: Option<u32>,
+    /// For people.
+    path: String,
+    bytes: u64,
 }
 
 impl DeviceLane {
@@ -51,7 +65,8 @@ impl DeviceLane {
         let fd = sys::eventfd()?;
         let bell = std::fs::File::from(fd.try_clone()?);
         let (orders, inbox) = mpsc::channel();
-        let (outbox, sockets) = mpsc::channel();
+        let (outbox, news) = mpsc::channel();
+        let (path, bytes) = (format!("/dev/{}", wanted.backend), wanted.size);
         let helper = Helper {
             wanted,
             inbox,
@@ -65,7 +80,8 @@ impl DeviceLane {
         let thread = std::thread::Builder::new().name("device".into());
         thread.stack_size(STACK_BYTES).spawn(move || helper.work())?;
         let wake = hub.port.ring.adopt(fd);
-        let lane = DeviceLane { orders, sockets, wake, ordered: None, supplied: false };
+        let (ordered, supplied, held) = (None, false, None);
+        let lane = DeviceLane { orders, news, wake, ordered, supplied, held, path, bytes };
         lane.listen(hub);
         Ok(lane)
     }
@@ -101,15 +117,31 @@ impl DeviceLane {
         self.supplied = false;
     }
 
-    /// The helper rang.
-    pub fn done(&mut self, hub: &mut Hub, clients: &mut ClientLane) {
-        while let Ok(socket) = self.sockets.try_recv() {
-            if self.ordered == Some(Order::Attach) {
-                clients.adopt_kernel(hub, socket);
-                self.supplied = true;
+    /// The helper rang. True when the device is shown differently now.
+    pub fn done(&mut self, hub: &mut Hub, clients: &mut ClientLane) -> bool {
+        let before = self.held;
+        while let Ok(news) = self.news.try_recv() {
+            match news {
+                News::Socket(socket) if self.ordered == Some(Order::Attach) => {
+                    clients.adopt_kernel(hub, socket);
+                    self.supplied = true;
+                }
+                News::Socket(_) => {}
+                News::Held(index) => self.held = index,
             }
         }
         self.listen(hub);
+        self.held != before
+    }
+
+    /// The device as an operator sees it.
+    pub fn shown(&self, clients: &ClientLane) -> ShownDevice {
+        ShownDevice {
+            path: self.path.clone(),
+            index: self.held,
+            attached: self.held.is_some() && self.supplied && !clients.is_kernel_gone(),
+            bytes: self.bytes,
+        }
     }
 
     /// End of a turn: a device whose socket died, or was not taken, gets another one.
@@ -137,7 +169,7 @@ enum Task {
 struct Helper {
     wanted: Wanted,
     inbox: mpsc::Receiver<Order>,
-    outbox: mpsc::Sender<OwnedFd>,
+    outbox: mpsc::Sender<News>,
     bell: std::fs::File,
     kernel: Option<Kernel>,
     /// The device that this process has given a socket.
@@ -220,22 +252,38 @@ impl Helper {
         let (index, taken) = (attached.index, attached.way == Way::Taken);
         tune(index);
         tracing::info!(device = %format!("/dev/nbd{index}"), taken, "kernel device attached");
-        self.held = Some(index);
+        self.hold(Some(index));
         self.said = None;
         Ok(index)
     }
 
     /// Gives the reactor its end of a socket.
     fn supply(&mut self, ours: UnixStream) {
-        let sent = self.outbox.send(OwnedFd::from(ours)).is_ok();
-        match self.bell.write_all(&1_u64.to_ne_bytes()) {
-            Ok(()) => self.supplied = sent,
+        match self.tell(News::Socket(OwnedFd::from(ours))) {
+            Ok(()) => self.supplied = true,
             Err(error) => tracing::error!(%error, "the kernel's device gets no socket"),
         }
     }
 
+    /// Remembers the device, and has the reactor show it.
+    fn hold(&mut self, index: Option<u32>) {
+        self.held = index;
+        if let Err(error) = self.tell(News::Held(index)) {
+            tracing::warn!(%error, "the status does not show the kernel's device");
+        }
+    }
+
+    /// Rings after saying something; a reactor that is gone needs no news.
+    fn tell(&mut self, news: News) -> io::Result<()> {
+        if self.outbox.send(news).is_ok() {
+            self.bell.write_all(&1_u64.to_ne_bytes())
+        } else {
+            Ok(())
+        }
+    }
+
     fn detach(&mut self) -> Result<(), DeviceError> {
-        self.held = None;
+        self.hold(None);
         let backend = self.wanted.backend.clone();
         if device::find(&backend)?.is_empty() {
             return Ok(());

@@ -102,8 +102,10 @@ impl Reactor {
             lane::PEER => self.peer.done(hub, done),
             lane::ADMIN => self.admin.done(hub, done),
             lane::DEVICE => {
-                if let Some(device) = &mut self.device {
-                    device.done(hub, &mut self.clients);
+                if let Some(device) = &mut self.device
+                    && device.done(hub, &mut self.clients)
+                {
+                    self.admin.status_changed();
                 }
             }
             _ => self.stop_signal(),
@@ -176,7 +178,9 @@ impl Reactor {
         }
         let replica = &self.replica;
         let dead = u32::try_from(self.hub.metrics.client_dead[0]).unwrap_or(u32::MAX);
-        let status = || Status { client_ops_dead: dead, ..replica.status() };
+        let (device, clients) = (&self.device, &self.clients);
+        let device = || device.as_ref().map(|device| device.shown(clients));
+        let status = || Status { client_ops_dead: dead, device: device(), ..replica.status() };
         self.admin.flush(&mut self.hub, status);
     }
 

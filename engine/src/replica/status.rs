@@ -68,6 +68,7 @@ impl Replica {
             client_ops: u32::try_from(self.ops.len()).unwrap_or(u32::MAX),
             // The replica does not know of connections; the shell fills it in.
             client_ops_dead: 0,
+            device: None,
             stopping: self.is_stopping(),
             counters: self.counters,
         }

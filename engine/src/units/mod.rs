@@ -5,7 +5,7 @@ mod record;
 mod status;
 
 pub use record::{Members, OpenAttempt, VolumeRecord};
-pub use status::{Counters, LinkState, Mirror, Status};
+pub use status::{Counters, LinkState, Mirror, ShownDevice, Status};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -123,8 +123,24 @@ pub struct Status {
     /// waits in the kernel.
     #[serde(default)]
     pub stopping: bool,
+    /// The kernel's block device of the volume; absent where none is configured.
+    #[serde(default)]
+    pub device: Option<ShownDevice>,
     /// Totals since start.
     pub counters: Counters,
+}
+
+/// A volume's block device in the kernel, as the engine knows it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ShownDevice {
+    /// Its name below `/dev` that stays.
+    pub path: String,
+    /// The N of `/dev/nbdN` behind that name, while this engine has a device.
+    pub index: Option<u32>,
+    /// The kernel has a socket of this engine, so that requests are answered.
+    pub attached: bool,
+    /// Bytes.
+    pub bytes: u64,
 }
 
 /// Totals since the engine started.
@@ -194,6 +210,7 @@ impl Status {
             needs_full: false,
             client_ops: 0,
             client_ops_dead: 0,
+            device: None,
             stopping: false,
             counters: Counters::default(),
         }
