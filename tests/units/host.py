@@ -103,7 +103,8 @@ class Host:
         """The last that our units and the service of the group have said."""
         if self.process is None or self.leader is None:
             return f"{self.name} is off"
-        return self.call("journalctl --no-pager -n 40 -u 'lockstep*' -u app").stdout
+        journal = "journalctl --no-pager -n 40 -u 'lockstep*' -u app"
+        return self.call(f"{journal}; lockstep status").stdout
 
     def over(self, seconds=60):
         """Waits until it is off."""
