@@ -9,6 +9,8 @@ pub mod eip;
 #[cfg(test)]
 mod fake;
 pub mod moves;
+pub mod plan;
+pub mod policy;
 #[cfg(feature = "aws")]
 mod real;
 pub mod retry;
