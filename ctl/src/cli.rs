@@ -205,6 +205,8 @@ const LOOKING: &[&str] = &[
     "config diff",
     "config init",
     "config show",
+    "aws iam-policy",
+    "aws plan",
     "demo",
     "generate",
 ];
