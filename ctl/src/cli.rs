@@ -12,6 +12,8 @@ mod hint;
 mod interrupt;
 mod mirror;
 pub(crate) mod show;
+#[cfg(test)]
+mod tutorials;
 mod wait;
 
 use crate::act::launch;

@@ -434,7 +434,10 @@ fn card(own: &OwnSeen, mac: &str) -> Option<String> {
 }
 
 /// The hardware address of an interface, in lower case with colons.
-fn hardware(name: &str) -> Result<String, String> {
+///
+/// # Errors
+/// There is no such interface, or it has none.
+pub fn hardware(name: &str) -> Result<String, String> {
     let links = links::read().map_err(|cause| cause.to_string())?;
     let link = links.get(name).ok_or("there is no such interface")?;
     let bytes = link.hardware.as_ref().and_then(|found| found.addr());
