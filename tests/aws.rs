@@ -11,6 +11,8 @@ mod kinds;
 mod calls;
 #[path = "arbiter/conform.rs"]
 mod conform;
+#[path = "aws/doctor.rs"]
+mod doctor;
 #[path = "aws/dynamodb.rs"]
 mod dynamodb;
 #[path = "aws/failures.rs"]

@@ -12,6 +12,8 @@ mod hint;
 mod interrupt;
 mod mirror;
 pub(crate) mod show;
+#[cfg(test)]
+mod tutorials;
 mod wait;
 
 use crate::act::launch;
@@ -205,6 +207,8 @@ const LOOKING: &[&str] = &[
     "config diff",
     "config init",
     "config show",
+    "aws iam-policy",
+    "aws plan",
     "demo",
     "generate",
 ];

@@ -4,6 +4,7 @@
 //! engines and nothing in the groups; SIGTERM ends the daemon only.
 
 mod apply;
+mod cloud;
 mod discard;
 mod effects;
 mod engines;
@@ -116,6 +117,8 @@ pub struct Daemon {
     boot: BootId,
     ends: mpsc::Sender<End>,
     effects: Effects,
+    /// Moves addresses of AWS, where there are some.
+    mover: Option<crate::act::aws::moves::Mover>,
     hand: Hand,
     diary: Diary,
     requests: HashMap<RequestId, (mpsc::Sender<Tell>, GroupIndex)>,

@@ -3,6 +3,7 @@
 //! Always: nothing is changed, and nothing that a running cluster needs is held; a look that can't
 //! be had is a line of its own, never a silent pass. Survives a host on which nothing works.
 
+mod aws;
 mod daemon;
 mod files;
 mod host;
@@ -33,7 +34,8 @@ pub enum Verdict {
 /// One thing that was looked at.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Check {
-    /// What kind of thing: `host`, `files`, `partitions`, `network`, `services`, `daemon`.
+    /// What kind of thing: `host`, `files`, `partitions`, `network`, `services`, `aws`,
+    /// `daemon`.
     pub area: &'static str,
     /// The object.
     pub object: String,
@@ -87,12 +89,13 @@ pub fn examine(cluster: &Cluster, path: &Path, node: NodeId) -> Vec<Check> {
     let mut checks = Checks { area: "", all: Vec::new() };
     let runs = daemon::ask(&own);
     type Look = fn(&mut Checks, &Around<'_>);
-    let looks: [(&'static str, Look); 6] = [
+    let looks: [(&'static str, Look); 7] = [
         ("host", host::look),
         ("files", files::look),
         ("partitions", partitions::look),
         ("network", network::look),
         ("services", services::look),
+        ("aws", aws::look),
         ("daemon", daemon::look),
     ];
     let around = Around { cluster, own: &own, peer: &peer, path, runs: runs.as_ref() };

@@ -118,7 +118,7 @@ async fn whoever_does_not_own_the_group_touches_nothing() {
     eip::take(cloud, &Owns(true), &lab.eip(0), soon()).await.unwrap();
     assert!(eip::take(cloud, &Owns(false), &lab.eip(1), soon()).await.is_err());
     // An old node that wakes gives back only what it has.
-    eip::release(cloud, &lab.eip(1), soon()).await.unwrap();
+    eip::release(cloud, &Owns(true), &lab.eip(1), soon()).await.unwrap();
     assert_eq!(eip::look(cloud, &lab.eip(0)).await, Watched::Well);
     assert!(lab.leads_to(0));
     let changes = ["ReplaceRoute", "DisassociateAddress"];
@@ -136,10 +136,10 @@ async fn an_elastic_address_moves_and_what_was_stolen_is_taken_back() {
     let Watched::Wrong(7, text) = eip::look(cloud, &lab.eip(0)).await else { panic!("stolen") };
     assert!(text.contains(&lab.world.enis[1]), "{text}");
     eip::take(cloud, &Owns(true), &lab.eip(0), soon()).await.unwrap();
-    eip::release(cloud, &lab.eip(0), soon()).await.unwrap();
+    eip::release(cloud, &Owns(true), &lab.eip(0), soon()).await.unwrap();
     let Watched::Wrong(7, text) = eip::look(cloud, &lab.eip(0)).await else { panic!("nobody's") };
     assert!(text.contains("is not associated with this node;"), "{text}");
-    eip::release(cloud, &lab.eip(0), soon()).await.unwrap();
+    eip::release(cloud, &Owns(true), &lab.eip(0), soon()).await.unwrap();
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! (SAFETY R4); one that reads is repeated a few times, with jitter.
 
 mod addresses;
+mod clock;
 mod error;
 mod instances;
 mod interfaces;
@@ -17,6 +18,7 @@ mod tables;
 mod zones;
 
 pub use addresses::Address;
+pub use clock::Clocks;
 pub use error::{Conflict, Error, Kind, Verdict};
 pub use instances::{Instance, InstanceState};
 pub use interfaces::{Attachment, Interface, Protocol, Rule, SecurityGroup, Source, Which};

@@ -2,6 +2,8 @@
 //! differ; a build without AWS says which package has them, and does nothing.
 
 use super::show;
+use crate::act::aws::plan::plan;
+use crate::act::aws::policy::{Scope, document, statements};
 use crate::config::cluster::{ArbiterSpec, Cluster, FILE_DEFAULT};
 use crate::exit::Exit;
 use clap::{Args, Subcommand};
@@ -26,14 +28,51 @@ enum AwsVerb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Print the policy of IAM that the nodes need for this configuration, and no more
+    IamPolicy {
+        /// Configuration of the cluster
+        #[arg(long, value_name = "FILE", default_value = FILE_DEFAULT)]
+        cluster: PathBuf,
+        /// What this node alone needs: a or b
+        #[arg(long, value_name = "NODE", value_parser = super::node_id)]
+        split: Option<NodeId>,
+        /// Id of the account; without it, the policy fits every one
+        #[arg(long, value_name = "ID", value_parser = account)]
+        account: Option<String>,
+    },
+    /// Print a whole environment that fits this configuration, for Terraform
+    Plan {
+        /// Configuration of the cluster
+        #[arg(long, value_name = "FILE", default_value = FILE_DEFAULT)]
+        cluster: PathBuf,
+    },
+}
+
+/// Id of an account: twelve digits.
+fn account(text: &str) -> Result<String, String> {
+    if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(text.to_owned());
+    }
+    Err("an account has twelve digits, such as 123456789012".to_owned())
 }
 
 /// Does what was asked for.
 pub(crate) fn run(args: &AwsArgs) -> Exit {
-    let AwsVerb::CreateArbiter { cluster, dry_run } = &args.verb;
-    match create_arbiter(cluster, *dry_run) {
+    let (said, text) = match &args.verb {
+        AwsVerb::CreateArbiter { cluster, dry_run } => (create_arbiter(cluster, *dry_run), false),
+        AwsVerb::IamPolicy { cluster, split, account } => {
+            let scope = Scope { node: *split, account: account.clone() };
+            (iam_policy(cluster, &scope), true)
+        }
+        AwsVerb::Plan { cluster } => (environment(cluster), true),
+    };
+    match said {
         Ok(said) => {
-            show::result(&said);
+            if text {
+                show::machine(&said)
+            } else {
+                show::result(&said)
+            }
             Exit::Ok
         }
         Err((exit, text)) => {
@@ -43,8 +82,32 @@ pub(crate) fn run(args: &AwsArgs) -> Exit {
     }
 }
 
+fn load(path: &Path) -> Result<Cluster, (Exit, String)> {
+    Cluster::load(path).map_err(|error| (Exit::Usage, error.to_string()))
+}
+
+fn iam_policy(path: &Path, scope: &Scope) -> Result<String, (Exit, String)> {
+    let cluster = load(path)?;
+    let all = statements(&cluster, scope);
+    if all.is_empty() {
+        let text = format!("{}: nothing in it needs AWS", path.display());
+        return Err((Exit::Usage, text));
+    }
+    if let Some(role) = &cluster.node(NodeId::A).aws.role {
+        show::progress(&format!(
+            "This is for {role}. The role of the instances needs sts:AssumeRole on it alone, and \
+             {role} must trust them."
+        ));
+    }
+    Ok(document(&all))
+}
+
+fn environment(path: &Path) -> Result<String, (Exit, String)> {
+    plan(&load(path)?).map_err(|error| (Exit::Usage, error.to_string()))
+}
+
 fn create_arbiter(path: &Path, dry_run: bool) -> Result<String, (Exit, String)> {
-    let cluster = Cluster::load(path).map_err(|error| (Exit::Usage, error.to_string()))?;
+    let cluster = load(path)?;
     // What matters here is the same for both nodes.
     let view = cluster.node(NodeId::A);
     let ArbiterSpec::Dynamodb { table } = &view.arbiter else {
@@ -96,5 +159,9 @@ mod tests {
         assert!(parse("lockstep aws create-arbiter").is_ok());
         assert!(parse("lockstep aws create-arbiter --cluster /c.toml --dry-run").is_ok());
         assert!(parse("lockstep aws").is_err());
+        assert!(parse("lockstep aws iam-policy --split a --account 123456789012").is_ok());
+        assert!(parse("lockstep aws iam-policy --split c").is_err());
+        assert!(parse("lockstep aws iam-policy --account mine").is_err());
+        assert!(parse("lockstep aws plan --cluster /c.toml").is_ok());
     }
 }

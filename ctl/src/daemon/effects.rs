@@ -3,6 +3,7 @@
 //! let go. What ends after its deadline may still report: the node knows that it is late.
 
 use super::{Daemon, End};
+use crate::act::aws::moves::Mover;
 use crate::act::clock;
 use crate::act::last::LastError;
 use crate::act::probe::spec::Found as Seen;
@@ -14,7 +15,7 @@ use crate::decide::event::StepId;
 use crate::decide::group::{Act, Outcome};
 use crate::decide::monitor::Found;
 use crate::decide::node::HostAction;
-use crate::decide::settings::{FinalAction, GroupIndex, MonitorIndex, ResourceIndex};
+use crate::decide::settings::{FinalAction, GroupIndex, MonitorIndex, OnNoResponse, ResourceIndex};
 use lockstep_engine::units::{Span, Tick};
 use std::collections::HashMap;
 use tokio::task::JoinHandle;
@@ -48,6 +49,11 @@ impl Daemon {
             return tracing::error!(?group, ?resource, "no such resource; this is a defect");
         };
         let before = self.effects.running.remove(&(group, resource));
+        if let Some(moving) = self.moving(group, &spec, &context) {
+            let task = self.move_address((group, id, resource), moving, act, deadline, before);
+            self.effects.running.insert((group, resource), task);
+            return;
+        }
         let ends = self.ends.clone();
         let task = tokio::spawn(async move {
             if let Some(before) = before {
@@ -107,6 +113,21 @@ impl Daemon {
             _ => None,
         };
         let (ends, began) = (self.ends.clone(), clock::now());
+        if let Some(mover) = self.mover.clone().filter(|_| is_of_aws(&spec, watched.as_ref())) {
+            let warns = found.settings.on_no_response != OnNoResponse::Recover;
+            tokio::spawn(async move {
+                let found = match (&spec, &watched) {
+                    (Watched::AwsZone { zone }, _) => {
+                        mover.look_at_zone(zone.as_deref(), &context, warns, deadline).await
+                    }
+                    (_, Some((spec, context))) => mover.look(spec, context, warns, deadline).await,
+                    _ => return,
+                };
+                let found = in_words_of_a_monitor(found);
+                let _ = ends.send(End::Probed { monitor, id, found, began }).await;
+            });
+            return;
+        }
         tokio::spawn(async move {
             let mut status = None;
             let mut volume = String::new();
@@ -123,11 +144,7 @@ impl Daemon {
                 resource: watched.as_ref().map(|(spec, context)| (spec, context)),
                 mirror: (&volume, status.as_deref()),
             };
-            let found = match probe::probe(&spec, around, deadline).await {
-                Seen::Fine => Found::Fine,
-                Seen::Wrong(cause) => Found::Wrong(cause),
-                Seen::NoAnswer(cause) => Found::NoAnswer(cause),
-            };
+            let found = in_words_of_a_monitor(probe::probe(&spec, around, deadline).await);
             let _ = ends.send(End::Probed { monitor, id, found, began }).await;
         });
     }
@@ -175,6 +192,21 @@ impl Daemon {
                 let _ = ends.send(End::HostFailed { cause: cause.to_string() }).await;
             }
         });
+    }
+}
+
+/// Whether AWS is asked about it.
+fn is_of_aws(spec: &probe::spec::Spec, watched: Option<&(Spec, Context)>) -> bool {
+    let zone = matches!(spec, probe::spec::Spec::AwsZone { .. });
+    zone || watched.is_some_and(|(spec, _)| Mover::is_for(spec))
+}
+
+fn in_words_of_a_monitor(seen: Seen) -> Found {
+    match seen {
+        Seen::Fine => Found::Fine,
+        Seen::Worth(cause) => Found::Worth(cause),
+        Seen::Wrong(cause) => Found::Wrong(cause),
+        Seen::NoAnswer(cause) => Found::NoAnswer(cause),
     }
 }
 

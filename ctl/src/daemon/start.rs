@@ -178,6 +178,7 @@ pub(super) fn start(
         boot,
         ends: channels.ends.clone(),
         effects: Effects::default(),
+        mover: super::cloud::mover(&view),
         hand,
         diary,
         requests: HashMap::new(),

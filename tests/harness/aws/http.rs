@@ -1,11 +1,27 @@
 //! As much of HTTP/1.1 as the kit needs: one request or answer from a stream, one question.
 
+use nix::sched::{CloneFlags, setns};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A socket that listens on loopback, in a network namespace of that name or in this one.
+pub fn listen(space: Option<&str>, port: u16) -> TcpListener {
+    let bind = move || TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let Some(space) = space else { return bind() };
+    let file = File::open(format!("/run/netns/{space}")).unwrap();
+    // The socket stays where it was made; the thread that went there is gone.
+    let made = thread::spawn(move || {
+        setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+        bind()
+    });
+    made.join().unwrap()
+}
 
 /// A request as it came.
 pub struct Request {

@@ -2,7 +2,6 @@
 
 use super::http::{self, Request};
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -39,7 +38,12 @@ pub struct Metadata {
 impl Metadata {
     /// A server that tells this.
     pub fn open(told: Told) -> Metadata {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Metadata::open_in(None, 0, told)
+    }
+
+    /// The same on a port of the loopback of a network namespace.
+    pub fn open_in(space: Option<&str>, port: u16, told: Told) -> Metadata {
+        let listener = http::listen(space, port);
         let port = listener.local_addr().unwrap().port();
         let metadata = Metadata { port, told: Arc::new(Mutex::new(told)), tokens: Arc::default() };
         let serving = metadata.clone();

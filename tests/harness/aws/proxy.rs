@@ -7,10 +7,10 @@ use super::http::{self, Request};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Longest wait of what is held, paused or silent.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -59,6 +59,8 @@ pub enum End {
 struct State {
     rules: Vec<Rule>,
     seen: BTreeMap<String, u32>,
+    /// When each answer was on its way back, with its action; milliseconds since 1970.
+    answers: Vec<(u64, String)>,
     held: u32,
     answered: u32,
     released: bool,
@@ -97,7 +99,12 @@ impl Fault {
 impl Proxy {
     /// A proxy in front of a server.
     pub fn open(target: SocketAddr) -> Proxy {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Proxy::open_in(None, 0, target)
+    }
+
+    /// The same on a port of the loopback of a network namespace.
+    pub fn open_in(space: Option<&str>, port: u16, target: SocketAddr) -> Proxy {
+        let listener = http::listen(space, port);
         let port = listener.local_addr().unwrap().port();
         let proxy = Proxy { target, port, state: Arc::default(), changing: Arc::default() };
         let accepting = proxy.clone();
@@ -137,6 +144,12 @@ impl Proxy {
     /// How often an action came.
     pub fn seen(&self, action: &str) -> u32 {
         self.change(|state| state.seen.get(action).copied().unwrap_or(0))
+    }
+
+    /// When an action was answered after that moment, in milliseconds since 1970.
+    pub fn answers(&self, action: &str, after_ms: u64) -> Vec<u64> {
+        let fits = |(at, name): &&(u64, String)| *at >= after_ms && name == action;
+        self.change(|state| state.answers.iter().filter(fits).map(|(at, _)| *at).collect())
     }
 
     /// Whether a request is held.
@@ -199,6 +212,9 @@ impl Proxy {
             }
             Some(Fault::Rewrite { from, to }) => rewritten(&self.pass(&request), &from, &to),
         };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        self.change(|state| state.answers.push((now, action(&request))));
         // A client that has gone misses its answer.
         let _ = near.write_all(&passed);
     }

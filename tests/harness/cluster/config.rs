@@ -81,7 +81,8 @@ listen = {{ a = \"{API}\", b = \"127.0.0.1:7792\" }}
         );
     }
     let _ = write!(out, "[[groups]]\nid = \"{group}\"\nname = \"{GROUP}\"\n");
-    resources(&mut out, root, setup.volumes);
+    resources(&mut out, root, setup);
+    out.push_str(&setup.more);
     if setup.storeless {
         out.push_str(&format!(
             "[[monitors]]\nname = \"world\"\ntype = \"ping\"\ntargets = [\"{WORLD}\"]\n\
@@ -92,20 +93,21 @@ listen = {{ a = \"{API}\", b = \"127.0.0.1:7792\" }}
     out + &boots()
 }
 
-fn resources(out: &mut String, root: &Path, volumes: usize) {
+fn resources(out: &mut String, root: &Path, setup: &Setup) {
     let service = root.join("service.sh");
     let service = service.display();
     let mut add = |text: &str| out.push_str(text);
-    for n in 0..volumes {
+    for n in 0..setup.volumes {
         let (mirror, volume) = (super::file_of("mirror", n), volume_name(n));
         add(&format!(
             "[[groups.resources]]\nname = \"{mirror}\"\ntype = \"mirror\"\nvolume = \"{volume}\"\n"
         ));
     }
-    add(&format!(
+    let plain = format!(
         "[[groups.resources]]\nname = \"address\"\ntype = \"address\"\naddress = \"{ADDRESS}\"\n\
          interface = \"serve\"\n"
-    ));
+    );
+    add(setup.addresses.as_ref().unwrap_or(&plain));
     for name in ["db", "app"] {
         add(&format!(
             "[[groups.resources]]\nname = \"{name}\"\ntype = \"exec\"\n\

@@ -78,6 +78,13 @@ impl Member {
     /// Starts the daemon, which starts the engine if there is none.
     pub fn start(&mut self) {
         let mut command = self.inside(&self.bins.lockstep);
+        // AWS is what the configuration says, not what surrounds the test.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy().to_ascii_uppercase();
+            if text.starts_with("AWS_") || text.ends_with("_PROXY") {
+                command.env_remove(&name);
+            }
+        }
         command.args(["daemon", "--node", &self.id.to_string(), "--cluster"]).arg(self.config());
         if self.soak {
             command.env("LD_PRELOAD", fake_clock()).env("FAKETIME_TIMESTAMP_FILE", self.clock());
@@ -157,9 +164,30 @@ impl Member {
 
     /// Whether the group's address is on the interface here.
     pub fn has_address(&self) -> bool {
-        let words = ["-n", &self.space, "-o", "address", "show", "serve"];
+        self.has(super::ADDRESS)
+    }
+
+    /// Whether this address is on the interface of the service.
+    pub fn has(&self, address: &str) -> bool {
+        self.shown("address").contains(&format!(" {address}/"))
+    }
+
+    /// Hardware address of the interface of the service.
+    pub fn mac(&self) -> String {
+        let shown = self.shown("link");
+        let mac = shown.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next());
+        mac.unwrap_or_else(|| panic!("no hardware address in {shown}")).to_owned()
+    }
+
+    fn shown(&self, what: &str) -> String {
+        let words = ["-n", &self.space, "-o", what, "show", "serve"];
         let shown = Command::new("ip").args(words).output().expect("the ip command");
-        String::from_utf8_lossy(&shown.stdout).contains(super::ADDRESS)
+        String::from_utf8_lossy(&shown.stdout).into_owned()
+    }
+
+    /// Takes an address from the interface of the service, as somebody would by hand.
+    pub fn drop_address(&self, address: &str) {
+        ip(&format!("-n {} address del {address}/32 dev serve", self.space));
     }
 
     /// SIGKILL to the daemon only.

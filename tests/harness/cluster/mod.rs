@@ -56,11 +56,23 @@ pub struct Setup {
     pub soak: bool,
     /// Mirrored volumes of the group.
     pub volumes: usize,
+    /// Tables of the resources between mirrors and programs, in place of the plain address.
+    pub addresses: Option<String>,
+    /// Further tables.
+    pub more: String,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { times: Times::DEFAULT, etcd: false, storeless: false, soak: false, volumes: 1 }
+        Setup {
+            times: Times::DEFAULT,
+            etcd: false,
+            storeless: false,
+            soak: false,
+            volumes: 1,
+            addresses: None,
+            more: String::new(),
+        }
     }
 }
 

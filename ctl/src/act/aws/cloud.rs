@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A call under way.
@@ -67,6 +68,8 @@ pub struct BlockSeen {
 /// The route to an address in one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteSeen {
+    /// The address.
+    pub address: Ipv4Addr,
     /// The table.
     pub table: String,
     /// The network interface, or whatever else it leads to.
@@ -93,6 +96,24 @@ pub struct AddressSeen {
     pub association: Option<String>,
 }
 
+/// An availability zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneSeen {
+    /// In AWS's word.
+    pub state: String,
+    /// What AWS says about that.
+    pub messages: Vec<String>,
+}
+
+/// What an instance knows of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnSeen {
+    /// Its availability zone.
+    pub zone: String,
+    /// Hardware address, in lower case with colons, and id of each network interface.
+    pub cards: Vec<(String, String)>,
+}
+
 /// The calls.
 pub trait Cloud: Send + Sync {
     /// All blocks of a VPC, and whether they hold an address.
@@ -101,8 +122,8 @@ pub trait Cloud: Send + Sync {
     /// A network interface.
     fn card(&self, eni: &str) -> Answer<CardSeen>;
 
-    /// The route to an address in every table of a VPC that has one.
-    fn routes(&self, vpc: &str, address: Ipv4Addr) -> Answer<Vec<RouteSeen>>;
+    /// The routes to these addresses in every table of a VPC that has one, by one question.
+    fn routes(&self, vpc: &str, addresses: &[Ipv4Addr]) -> Answer<Vec<RouteSeen>>;
 
     /// Lets the route of one table lead to a network interface. Sent once.
     fn replace(&self, table: &str, address: Ipv4Addr, eni: &str) -> Answer<()>;
@@ -115,6 +136,24 @@ pub trait Cloud: Send + Sync {
 
     /// Ends one association. Sent once.
     fn disassociate(&self, association: &str) -> Answer<()>;
+
+    /// An availability zone.
+    fn zone(&self, name: &str) -> Answer<ZoneSeen>;
+
+    /// Begins to stop an instance by force. Sent once.
+    fn stop(&self, instance: &str) -> Answer<()>;
+
+    /// Whether an instance certainly does not run.
+    fn is_down(&self, instance: &str) -> Answer<bool>;
+}
+
+/// How one daemon comes to its cloud. What was found once is kept.
+pub trait Way: Send + Sync {
+    /// The cloud, once region and credentials are found.
+    fn cloud(&self) -> Answer<Arc<dyn Cloud>>;
+
+    /// What the instance knows of itself.
+    fn own(&self) -> Answer<OwnSeen>;
 }
 
 /// Whether the record names this node at its epoch, by a strongly consistent read.

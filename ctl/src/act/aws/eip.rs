@@ -3,7 +3,7 @@
 //! Always: what was done is looked at before it counts; a release of a former owner hits nobody.
 
 use super::cloud::{AddressSeen, Cause, Cloud, Failed, Right, Watched, watched};
-use super::retry::Attempts;
+use super::retry::{Attempts, holds};
 use std::fmt;
 use tokio::time::Instant;
 
@@ -97,24 +97,33 @@ pub async fn take(
         }
         first = false;
         // Right before the change: nothing else keeps a former owner from it.
-        if !right.holds().await {
+        if !holds(right).await {
             return Err(EipError::NotOurs { allocation: eip.allocation.clone() });
         }
         failure = cloud.associate(&eip.allocation, &eip.eni).await.err();
     }
 }
 
-/// Gives the address back, if this node has it.
+/// Gives the address back, if this node has it and the record names it. Whoever comes after takes
+/// the address all the same.
 ///
 /// # Errors
 /// It is here still.
-pub async fn release(cloud: &dyn Cloud, eip: &Eip, until: Instant) -> Result<(), EipError> {
+pub async fn release(
+    cloud: &dyn Cloud,
+    right: &dyn Right,
+    eip: &Eip,
+    until: Instant,
+) -> Result<(), EipError> {
     let mut attempts = Attempts::until(until);
     loop {
         let failed = match cloud.address(&eip.allocation).await {
             Ok(AddressSeen { association: Some(association), eni })
                 if eni.as_ref() == Some(&eip.eni) =>
             {
+                if !holds(right).await {
+                    return Ok(());
+                }
                 match cloud.disassociate(&association).await {
                     Ok(()) => return Ok(()),
                     Err(failed) if failed.cause == Cause::Gone => return Ok(()),

@@ -69,13 +69,16 @@ async fn a_refusal_ends_at_once_with_its_reason() {
 #[tokio::test]
 async fn only_its_own_association_is_ended() {
     let fake = of(Some("eni-a"));
-    assert_eq!(release(&fake, &eip(), soon()).await, Ok(()));
+    assert_eq!(release(&fake, &fake, &eip(), soon()).await, Ok(()));
     assert!(asked(&fake).is_empty(), "the other node's");
     let fake = of(Some("eni-b"));
-    assert_eq!(release(&fake, &eip(), soon()).await, Ok(()));
+    fake.with(|held| held.rights.push_back(false));
+    assert_eq!(release(&fake, &fake, &eip(), soon()).await, Ok(()));
+    assert!(asked(&fake).is_empty(), "the record names the other node, which will take it");
+    assert_eq!(release(&fake, &fake, &eip(), soon()).await, Ok(()));
     assert_eq!(asked(&fake), ["disassociate assoc-0"]);
     assert_eq!(fake.with(|held| held.eip.clone()), None);
-    assert_eq!(release(&fake, &eip(), soon()).await, Ok(()), "already given back");
+    assert_eq!(release(&fake, &fake, &eip(), soon()).await, Ok(()), "already given back");
 }
 
 #[tokio::test]
@@ -85,7 +88,7 @@ async fn an_association_that_is_gone_was_given_back() {
         let gone = held.changes_fail.entry("assoc-0".to_owned()).or_default();
         gone.push_back(failed(Cause::Gone));
     });
-    assert_eq!(release(&fake, &eip(), soon()).await, Ok(()));
+    assert_eq!(release(&fake, &fake, &eip(), soon()).await, Ok(()));
 }
 
 #[tokio::test]

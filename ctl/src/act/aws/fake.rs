@@ -2,7 +2,8 @@
 //! calls that changed something.
 
 use super::cloud::{
-    AddressSeen, Answer, BlockSeen, CardSeen, Cause, Cloud, Failed, Right, RouteSeen,
+    AddressSeen, Answer, BlockSeen, CardSeen, Cause, Cloud, Failed, OwnSeen, Right, RouteSeen, Way,
+    ZoneSeen,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -25,6 +26,12 @@ pub struct Held {
     pub changes_fail: BTreeMap<String, VecDeque<Failed>>,
     /// A change that fails takes effect all the same.
     pub fails_late: bool,
+    /// Looks at routes.
+    pub looks: u32,
+    /// State of every zone; available unless set.
+    pub zone: Option<String>,
+    /// Looks until an instance that was stopped is down.
+    pub stops_after: u32,
     /// Changes that were asked for.
     pub asked: Vec<String>,
     /// Answers to whether the record names this node; after the last one it does.
@@ -75,9 +82,12 @@ impl Cloud for Fake {
         now(self.with(|held| held.card.clone().ok_or_else(|| failed(Cause::Missing))))
     }
 
-    fn routes(&self, _: &str, _: Ipv4Addr) -> Answer<Vec<RouteSeen>> {
-        self.look(|held| {
+    fn routes(&self, _: &str, addresses: &[Ipv4Addr]) -> Answer<Vec<RouteSeen>> {
+        let address = addresses[0];
+        self.look(move |held| {
+            held.looks += 1;
             let seen = |(table, (target, active)): (&String, &(String, bool))| RouteSeen {
+                address,
                 table: table.clone(),
                 target: target.clone(),
                 active: *active,
@@ -115,6 +125,35 @@ impl Cloud for Fake {
                 held.eip = None;
             }
         })
+    }
+
+    fn zone(&self, _: &str) -> Answer<ZoneSeen> {
+        self.look(|held| ZoneSeen {
+            state: held.zone.clone().unwrap_or_else(|| "available".to_owned()),
+            messages: Vec::new(),
+        })
+    }
+
+    fn stop(&self, instance: &str) -> Answer<()> {
+        self.change(instance, format!("stop {instance}"), |_| {})
+    }
+
+    fn is_down(&self, _: &str) -> Answer<bool> {
+        self.look(|held| {
+            held.stops_after = held.stops_after.saturating_sub(1);
+            held.stops_after == 0
+        })
+    }
+}
+
+impl Way for Fake {
+    fn cloud(&self) -> Answer<Arc<dyn Cloud>> {
+        now(Ok(Arc::new(self.clone()) as Arc<dyn Cloud>))
+    }
+
+    fn own(&self) -> Answer<OwnSeen> {
+        let cards = vec![("0a:00:00:00:00:0b".to_owned(), "eni-b".to_owned())];
+        now(Ok(OwnSeen { zone: "zone-b".to_owned(), cards }))
     }
 }
 

@@ -8,6 +8,9 @@ pub mod cloud;
 pub mod eip;
 #[cfg(test)]
 mod fake;
+pub mod moves;
+pub mod plan;
+pub mod policy;
 #[cfg(feature = "aws")]
 mod real;
 pub mod retry;
@@ -17,4 +20,4 @@ pub mod zone;
 #[cfg(feature = "aws")]
 pub(super) use real::within;
 #[cfg(feature = "aws")]
-pub use real::{Real, leaf, settings};
+pub use real::{Real, RealWay, leaf, settings};

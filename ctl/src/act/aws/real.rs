@@ -1,10 +1,15 @@
 //! The cloud of the resources over the leaf crate, and how AWS is reached.
 
-use super::cloud::{AddressSeen, Answer, BlockSeen, CardSeen, Cause, Cloud, Failed, RouteSeen};
+use super::cloud::{
+    AddressSeen, Answer, BlockSeen, CardSeen, Cause, Cloud, Failed, OwnSeen, RouteSeen, Way,
+    ZoneSeen,
+};
 use crate::config::cluster::AwsSpec;
-use lockstep_aws::{Aws, Error, Kind, RouteState, Target, Verdict, Which};
+use lockstep_aws::{Aws, Error, Kind, Metadata, RouteState, Target, Verdict, Which, ZoneState};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OnceCell;
 
 /// The leaf crate, for whoever may not name it.
 pub use lockstep_aws as leaf;
@@ -86,18 +91,18 @@ impl Cloud for Real {
         })
     }
 
-    fn routes(&self, vpc: &str, address: Ipv4Addr) -> Answer<Vec<RouteSeen>> {
-        let vpc = vpc.to_owned();
+    fn routes(&self, vpc: &str, addresses: &[Ipv4Addr]) -> Answer<Vec<RouteSeen>> {
+        let (vpc, addresses) = (vpc.to_owned(), addresses.to_vec());
         self.ask(move |aws| async move {
             let mut seen = Vec::new();
-            for table in aws.routes(&vpc, &[address]).await? {
+            for table in aws.routes(&vpc, &addresses).await? {
                 for route in table.routes {
                     let target = match route.target {
                         Target::Interface { eni, .. } => eni,
                         Target::Other(id) => id,
                     };
-                    let active = route.state == RouteState::Active;
-                    seen.push(RouteSeen { table: table.id.clone(), target, active });
+                    let (address, active) = (route.address, route.state == RouteState::Active);
+                    seen.push(RouteSeen { address, table: table.id.clone(), target, active });
                 }
             }
             Ok(seen)
@@ -127,5 +132,77 @@ impl Cloud for Real {
     fn disassociate(&self, association: &str) -> Answer<()> {
         let association = association.to_owned();
         self.ask(|aws| async move { aws.disassociate(&association).await })
+    }
+
+    fn zone(&self, name: &str) -> Answer<ZoneSeen> {
+        let name = name.to_owned();
+        self.ask(|aws| async move {
+            let mut found = aws.zones(&[&name]).await?;
+            // Found, or the call has failed.
+            let zone = found.swap_remove(0);
+            Ok(ZoneSeen { state: word(zone.state), messages: zone.messages })
+        })
+    }
+
+    fn stop(&self, instance: &str) -> Answer<()> {
+        let instance = instance.to_owned();
+        self.ask(|aws| async move { aws.stop_by_force(&instance).await })
+    }
+
+    fn is_down(&self, instance: &str) -> Answer<bool> {
+        let instance = instance.to_owned();
+        self.ask(|aws| async move {
+            let found = aws.instances(&[&instance]).await?;
+            Ok(found.iter().all(|one| one.state.is_down()))
+        })
+    }
+}
+
+fn word(state: ZoneState) -> String {
+    match state {
+        ZoneState::Available => "available".to_owned(),
+        ZoneState::Information => "information".to_owned(),
+        ZoneState::Constrained => "constrained".to_owned(),
+        ZoneState::Impaired => "impaired".to_owned(),
+        ZoneState::Unavailable => "unavailable".to_owned(),
+        ZoneState::Other(word) => word,
+    }
+}
+
+/// The way to AWS as the settings say; what was found once stays.
+pub struct RealWay {
+    settings: leaf::Settings,
+    aws: Arc<OnceCell<Aws>>,
+    own: Arc<OnceCell<OwnSeen>>,
+}
+
+impl RealWay {
+    /// Nothing is asked yet.
+    pub fn new(settings: leaf::Settings) -> RealWay {
+        RealWay { settings, aws: Arc::default(), own: Arc::default() }
+    }
+}
+
+impl Way for RealWay {
+    fn cloud(&self) -> Answer<Arc<dyn Cloud>> {
+        let (settings, aws) = (self.settings.clone(), Arc::clone(&self.aws));
+        Box::pin(async move {
+            let found = aws.get_or_try_init(|| Aws::open(settings)).await;
+            let aws = found.map_err(|error| failed(&error))?;
+            Ok(Arc::new(Real(aws.clone())) as Arc<dyn Cloud>)
+        })
+    }
+
+    fn own(&self) -> Answer<OwnSeen> {
+        let (settings, own) = (self.settings.clone(), Arc::clone(&self.own));
+        Box::pin(async move {
+            let ask = || async {
+                let endpoint = settings.endpoints.metadata.as_deref();
+                let found = Metadata::open(endpoint, settings.deadlines)?.own().await?;
+                let cards = found.cards.into_iter().map(|card| (card.mac, card.eni)).collect();
+                Ok(OwnSeen { zone: found.zone, cards })
+            };
+            own.get_or_try_init(ask).await.cloned().map_err(|error: Error| failed(&error))
+        })
     }
 }

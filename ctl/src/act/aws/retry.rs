@@ -1,7 +1,9 @@
 //! Waits between attempts. Always: each is a random part of a bound that doubles, so that nodes
 //! that were refused together do not come back together; none goes past the deadline.
 
-use crate::act::host;
+use super::cloud::Right;
+use crate::act::{clock, host};
+use lockstep_engine::units::Span;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -9,6 +11,24 @@ use tokio::time::{Instant, sleep};
 const FIRST: Duration = Duration::from_millis(100);
 /// The last one.
 const MOST: Duration = Duration::from_secs(2);
+
+/// A right that was read longer ago is read again: this process may have been stopped in between,
+/// and another node may have the group since.
+const FRESH: Span = Span::millis(500);
+
+/// Whether the record names this node, as of a moment ago.
+pub(super) async fn holds(right: &dyn Right) -> bool {
+    loop {
+        let asked = clock::now();
+        if !right.holds().await {
+            return false;
+        }
+        if clock::now().since(asked) < FRESH {
+            return true;
+        }
+        // A store that is always so slow gives no right: the deadline of the effect ends this.
+    }
+}
 
 /// Attempts of one thing until a deadline.
 pub struct Attempts {

@@ -4,7 +4,7 @@
 //! not keep the others; what was done is looked at before it counts.
 
 use super::cloud::{CardSeen, Cloud, Failed, Right, RouteSeen, Watched, watched};
-use super::retry::Attempts;
+use super::retry::{Attempts, holds};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -97,12 +97,13 @@ impl std::error::Error for VipError {}
 /// # Errors
 /// It can't, or AWS could not be asked.
 pub async fn check(cloud: &dyn Cloud, vip: &Vip) -> Result<Option<String>, VipError> {
-    let blocks = cloud.blocks(&vip.vpc, vip.address).await.map_err(VipError::Call)?;
+    let asked = (cloud.blocks(&vip.vpc, vip.address), cloud.card(&vip.eni));
+    let (blocks, card) = tokio::join!(asked.0, asked.1);
+    let blocks = blocks.map_err(VipError::Call)?;
     if let Some(block) = blocks.into_iter().find(|block| block.holds) {
         return Err(VipError::Inside { vip: vip.address, block: block.text });
     }
-    let card = cloud.card(&vip.eni).await.map_err(VipError::Call)?;
-    suits(vip, &card)
+    suits(vip, &card.map_err(VipError::Call)?)
 }
 
 /// The part of `check` about the network interface.
@@ -139,7 +140,7 @@ pub async fn take(
     let mut failures: BTreeMap<String, Failed> = BTreeMap::new();
     let mut first = true;
     loop {
-        let seen = cloud.routes(&vip.vpc, vip.address).await;
+        let seen = cloud.routes(&vip.vpc, &[vip.address]).await;
         let routes = match seen {
             Ok(routes) => routes,
             Err(failed) if failed.may_pass() && attempts.again().await => continue,
@@ -161,7 +162,7 @@ pub async fn take(
         }
         first = false;
         // Right before the change: nothing else keeps a former owner from it.
-        if !right.holds().await {
+        if !holds(right).await {
             return Err(VipError::NotOurs { vip: vip.address });
         }
         let wanted = astray.into_iter().filter(|table| !hopeless(table)).collect();
@@ -193,13 +194,14 @@ async fn replace(
 /// Whether every route to the VIP leads here. Whether the address is on the interface is another
 /// question.
 pub async fn look(cloud: &dyn Cloud, vip: &Vip) -> Watched {
-    match cloud.routes(&vip.vpc, vip.address).await {
+    match cloud.routes(&vip.vpc, &[vip.address]).await {
         Ok(routes) => judge(vip, &routes),
         Err(failed) => watched(failed),
     }
 }
 
-fn judge(vip: &Vip, routes: &[RouteSeen]) -> Watched {
+/// What these routes to the VIP mean.
+pub(super) fn judge(vip: &Vip, routes: &[RouteSeen]) -> Watched {
     if routes.is_empty() {
         let error = VipError::NoRoute { vip: vip.address, vpc: vip.vpc.clone() };
         return Watched::Wrong(8, error.to_string());

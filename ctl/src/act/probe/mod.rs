@@ -39,7 +39,9 @@ pub async fn probe(spec: &Spec, around: Surroundings<'_>, deadline: Tick) -> Fou
         },
         Spec::Disk { paths } => disk::probe(paths, deadline).await,
         Spec::Process { executable, least } => process::probe(executable, *least, deadline).await,
-        Spec::AwsZone { .. } => Found::NoAnswer("nothing asks AWS yet".to_owned()),
+        Spec::AwsZone { .. } => Found::NoAnswer(
+            "there is no way to AWS here; install the package with AWS support".to_owned(),
+        ),
         Spec::Resource { group, resource } => match around.resource {
             Some((spec, context)) => status(spec, context, deadline).await,
             None => Found::NoAnswer(format!(

@@ -41,6 +41,8 @@ pub enum Require {
 pub enum Found {
     /// It is as it should be.
     Fine,
+    /// Worth telling, and nothing to act on.
+    Worth(String),
     /// It is not; object and cause.
     Wrong(String),
     /// Nothing could be found out; object and cause.

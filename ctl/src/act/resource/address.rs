@@ -33,14 +33,22 @@ pub(super) async fn start(
     context: &Context,
     deadline: Tick,
 ) -> Result<(), Failure> {
+    put(spec, context, deadline).await?;
+    tell_neighbours(spec, deadline).await;
+    Ok(())
+}
+
+/// As a start, where nobody on the link needs to know: what is routed here asks no neighbour.
+pub(in crate::act) async fn put(
+    spec: &AddressSpec,
+    context: &Context,
+    deadline: Tick,
+) -> Result<(), Failure> {
     let doing = format!("add {}", shown(spec));
     valid(spec).map_err(|cause| context.failure(&doing, cause, "check `prefix` and `address`"))?;
     let wanted = spec.clone();
     let (cause, hint) = match alone(spec, deadline, move || bring_up(&wanted)).await {
-        Ok(Ok(())) => {
-            tell_neighbours(spec, deadline).await;
-            return Ok(());
-        }
+        Ok(Ok(())) => return Ok(()),
         Ok(Err((cause, hint))) => (cause, hint),
         Err(cause) => (cause.to_string(), "see the log of the kernel".to_owned()),
     };
@@ -118,7 +126,7 @@ async fn tell_neighbours(spec: &AddressSpec, deadline: Tick) {
     }
 }
 
-pub(super) async fn stop(
+pub(in crate::act) async fn stop(
     spec: &AddressSpec,
     context: &Context,
     deadline: Tick,
@@ -144,7 +152,7 @@ fn take_down(spec: &AddressSpec) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) async fn status(
+pub(in crate::act) async fn status(
     spec: &AddressSpec,
     context: &Context,
     deadline: Tick,

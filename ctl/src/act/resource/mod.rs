@@ -176,7 +176,9 @@ pub async fn status(spec: &Spec, context: &Context, deadline: Tick) -> Result<St
 /// It is not confirmed before the deadline.
 pub async fn kill(spec: &Spec, context: &Context, deadline: Tick) -> Result<(), Failure> {
     match spec {
-        Spec::Mirror(_) | Spec::Fs(_) | Spec::AwsVip(_) | Spec::AwsEip(_) => Ok(()),
+        Spec::Mirror(_) | Spec::Fs(_) | Spec::AwsEip(_) => Ok(()),
+        // Where its routes lead is for the next owner to say.
+        Spec::AwsVip(vip) => address::kill(&vip.on_interface(), context, deadline).await,
         Spec::Exec(_) => exec::kill(context, deadline).await,
         Spec::Unit(unit) => unit::kill(unit, context, deadline).await,
         Spec::Address(address) => address::kill(address, context, deadline).await,
@@ -210,8 +212,10 @@ fn not_here(context: &Context, doing: &str) -> Failure {
     context.failure(doing, cause, "use the verbs of `lockstep mirror`; if none was, report it")
 }
 
+/// Addresses of AWS are moved by `act::aws::moves`, which needs to know the record.
 fn no_aws(context: &Context, doing: &str) -> Failure {
-    context.failure(doing, "nothing asks AWS yet", "use another type of resource")
+    let hint = "install the package with AWS support; if it is, report it";
+    context.failure(doing, "there is no way to AWS here", hint)
 }
 
 #[cfg(test)]

@@ -115,6 +115,14 @@ pub struct VipSpec {
     pub eni: Option<String>,
 }
 
+impl VipSpec {
+    /// The part of it that is on the interface.
+    pub fn on_interface(&self) -> AddressSpec {
+        let interface = self.interface.clone();
+        AddressSpec { address: IpAddr::V4(self.address), prefix: 32, interface }
+    }
+}
+
 /// An elastic address. Of `eni` and `interface` exactly one is there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EipSpec {
