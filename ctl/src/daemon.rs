@@ -8,6 +8,7 @@ mod cloud;
 mod discard;
 mod effects;
 mod engines;
+mod forced;
 mod heartbeats;
 mod keepers;
 mod lease;
@@ -76,6 +77,7 @@ enum End {
     Kept { group: GroupIndex, event: crate::decide::event::Event },
     HostFailed { cause: String },
     Config(Done),
+    ForcedStop { group: GroupIndex, failed: Option<String> },
     Discard { group: GroupIndex, asker: requests::Asker, stage: discard::Stage },
 }
 
@@ -119,6 +121,7 @@ pub struct Daemon {
     effects: Effects,
     /// Moves addresses of AWS, where there are some.
     mover: Option<crate::act::aws::moves::Mover>,
+    stops: forced::Stops,
     hand: Hand,
     diary: Diary,
     requests: HashMap<RequestId, (mpsc::Sender<Tell>, GroupIndex)>,
@@ -285,6 +288,7 @@ impl Daemon {
             End::Scripted { monitor, id } => Event::Scripted { monitor, id },
             End::Kept { group, event } => return self.kept(group, event),
             End::HostFailed { cause } => Event::HostFailed { cause },
+            End::ForcedStop { group, failed } => return self.stop_ended(group, failed),
             End::Config(done) => return self.config_done(done),
             End::Discard { group, asker, stage } => return self.discard_stage(group, asker, stage),
         };

@@ -41,15 +41,19 @@ pub struct Lab {
 pub struct Wanted<'w> {
     pub with: With,
     pub tables: usize,
-    /// Keys of the resource.
-    pub keys: &'w str,
+    /// What is written wrong in the resource, and how: empty for nothing.
+    pub wrong: [&'w str; 2],
+    /// The instances have a role, and so credentials.
+    pub role: bool,
+    /// Whoever takes over stops the other instance.
+    pub forced: bool,
     /// Further tables of the file.
     pub more: &'w str,
 }
 
 impl Wanted<'_> {
     pub fn plain(with: With) -> Wanted<'static> {
-        Wanted { with, tables: 3, keys: "", more: "" }
+        Wanted { with, tables: 3, wrong: ["", ""], role: true, forced: false, more: "" }
     }
 }
 
@@ -89,19 +93,28 @@ impl Lab {
                 world.allocation
             ),
         };
-        let keys = wanted.keys;
-        let addresses =
-            format!("[[groups.resources]]\nname = \"cloud\"\n{resource}start_retries = 1\n{keys}");
+        let addresses = format!(
+            "[[groups.resources]]\nname = \"cloud\"\n{}start_timeout = \"20 s\"\n",
+            spoilt(&resource, wanted.wrong)
+        );
         let more = format!(
             "{}[aws]\nec2_endpoint = \"http://127.0.0.1:{EC2}\"\n\
              metadata_endpoint = \"http://127.0.0.1:{METADATA}\"\n",
             wanted.more
         );
+        let forced = format!(
+            "[forced_stop]\ntype = \"aws\"\ninstance = {{ a = \"{}\", b = \"{}\" }}\n\
+             timeout = \"5 s\"\n",
+            world.instances[A], world.instances[B]
+        );
+        let more = if wanted.forced { more + &forced } else { more };
         let setup = Setup { addresses: Some(addresses), more, ..Setup::quick() };
         let cluster = Cluster::make(&setup);
         let proxies = [A, B].map(|node| {
             let space = cluster.spaces().names[node].as_str();
-            Metadata::open_in(Some(space), METADATA, Lab::told(&cluster, &world, node));
+            let told = Lab::told(&cluster, &world, node);
+            let role = told.role.clone().filter(|_| wanted.role);
+            Metadata::open_in(Some(space), METADATA, Told { role, ..told });
             Proxy::open_in(Some(space), EC2, moto.address())
         });
         Some(Lab { cluster, proxies, world })
@@ -210,6 +223,15 @@ impl Lab {
             })
         })
     }
+}
+
+/// The keys of a resource with another value of one of them.
+fn spoilt(resource: &str, [key, value]: [&str; 2]) -> String {
+    let line = |line: &str| match line.split_once(" = ") {
+        Some((name, _)) if name == key => format!("{name} = \"{value}\"\n"),
+        _ => format!("{line}\n"),
+    };
+    resource.lines().map(line).collect()
 }
 
 /// A monitor of a report.

@@ -179,6 +179,7 @@ pub(super) fn start(
         ends: channels.ends.clone(),
         effects: Effects::default(),
         mover: super::cloud::mover(&view),
+        stops: super::forced::Stops::default(),
         hand,
         diary,
         requests: HashMap::new(),

@@ -55,14 +55,21 @@ impl Daemon {
             Step::Remember(memory) => self.remember(&memory),
             Step::Reply { request, result } => self.reply(request, result),
             Step::Progress { request, waiting } => self.progress(request, waiting),
-            Step::Note(note) => self.note(&note),
+            Step::Note(note) => {
+                self.note_for_stops(&note);
+                self.note(&note);
+            }
         }
     }
 
     fn arbitrate(&mut self, group: GroupIndex, step: Of) {
         match step {
             Of::Engine { command, .. } if !self.may_command(group, &command) => {}
-            Of::Engine { id, volume, command } => self.command(group, id, volume, command),
+            Of::Engine { id, volume, command } => {
+                if !self.waits_for_stop(group, id, volume, &command) {
+                    self.command(group, id, volume, command);
+                }
+            }
             Of::Read { id } => {
                 let Some(store) = self.stores.get(group.0) else { return };
                 let (call, ends) = (store.arbiter.read(), self.ends.clone());
@@ -73,6 +80,7 @@ impl Daemon {
                 });
             }
             Of::Swap { .. } if !self.may_write(group) => {}
+            Of::Swap { id, expected, next } if self.stops_before(group, id, expected, &next) => {}
             Of::Swap { id, expected, next } => {
                 let Some(store) = self.stores.get(group.0) else { return };
                 let (call, ends) = (store.arbiter.swap(expected, next), self.ends.clone());

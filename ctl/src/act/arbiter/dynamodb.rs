@@ -88,9 +88,14 @@ impl Dynamodb {
         let inner = Arc::clone(&self.inner);
         let begun = Instant::now();
         let until = begun + inner.place.deadline;
-        let work = work(Arc::clone(&inner));
+        let work = aws::aside(work(Arc::clone(&inner)));
         Box::pin(async move {
-            match timeout_at(until, work).await.unwrap_or_else(|_| Err(inner.slow())) {
+            let ended = match timeout_at(until, work).await {
+                Ok(Ok(ended)) => ended,
+                // A defect ends like a call that is never answered.
+                Ok(Err(_)) | Err(_) => Err(inner.slow()),
+            };
+            match ended {
                 Ok(value) => {
                     inner.watch.ended(Ok(begun.elapsed()));
                     value

@@ -4,6 +4,8 @@
 //! node, read right before (SAFETY R4: EC2 compares nothing). The SDK is behind `lockstep-aws`, and
 //! only in a build with the feature `aws`.
 
+#[cfg(feature = "aws")]
+mod aside;
 pub mod cloud;
 pub mod eip;
 #[cfg(test)]
@@ -17,6 +19,8 @@ pub mod retry;
 pub mod vip;
 pub mod zone;
 
+#[cfg(feature = "aws")]
+pub(super) use aside::aside;
 #[cfg(feature = "aws")]
 pub(super) use real::within;
 #[cfg(feature = "aws")]

@@ -1,5 +1,6 @@
 //! The cloud of the resources over the leaf crate, and how AWS is reached.
 
+use super::aside::aside;
 use super::cloud::{
     AddressSeen, Answer, BlockSeen, CardSeen, Cause, Cloud, Failed, OwnSeen, RouteSeen, Way,
     ZoneSeen,
@@ -54,7 +55,20 @@ impl Real {
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let call = call(self.0.clone());
-        Box::pin(async move { call.await.map_err(|error| failed(&error)) })
+        Box::pin(apart(call))
+    }
+}
+
+/// A call beside the thread of the daemon's loop.
+async fn apart<T: Send + 'static>(
+    call: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Failed> {
+    match aside(call).await {
+        Ok(ended) => ended.map_err(|error| failed(&error)),
+        Err(cause) => {
+            let text = format!("a call of AWS ended in a defect: {cause}; report it");
+            Err(Failed { cause: Cause::Passing, text })
+        }
     }
 }
 
@@ -187,22 +201,21 @@ impl Way for RealWay {
     fn cloud(&self) -> Answer<Arc<dyn Cloud>> {
         let (settings, aws) = (self.settings.clone(), Arc::clone(&self.aws));
         Box::pin(async move {
-            let found = aws.get_or_try_init(|| Aws::open(settings)).await;
-            let aws = found.map_err(|error| failed(&error))?;
-            Ok(Arc::new(Real(aws.clone())) as Arc<dyn Cloud>)
+            let open = async move { aws.get_or_try_init(|| Aws::open(settings)).await.cloned() };
+            Ok(Arc::new(Real(apart(open).await?)) as Arc<dyn Cloud>)
         })
     }
 
     fn own(&self) -> Answer<OwnSeen> {
         let (settings, own) = (self.settings.clone(), Arc::clone(&self.own));
-        Box::pin(async move {
+        Box::pin(apart(async move {
             let ask = || async {
                 let endpoint = settings.endpoints.metadata.as_deref();
                 let found = Metadata::open(endpoint, settings.deadlines)?.own().await?;
                 let cards = found.cards.into_iter().map(|card| (card.mac, card.eni)).collect();
                 Ok(OwnSeen { zone: found.zone, cards })
             };
-            own.get_or_try_init(ask).await.cloned().map_err(|error: Error| failed(&error))
-        })
+            own.get_or_try_init(ask).await.cloned()
+        }))
     }
 }
