@@ -53,10 +53,18 @@ unit = "app.service"
 APP = """[Service]
 ExecStart=/usr/bin/sleep infinity
 """
-# A container tells its boot by a file that lies over one of /proc: a /proc of the unit's own has
-# that of the machine, which did not boot.
-CONTAINER = """[Service]
-ProtectProc=default
+# A container tells its boot by a file that lies over one of /proc, and a unit with a namespace of
+# its own has a /proc of its own, where that file is the machine's, which did not boot.
+CONTAINER = """[Unit]
+Requires=boot-id.service
+After=boot-id.service
+[Service]
+BindReadOnlyPaths=/run/boot-id:/proc/sys/kernel/random/boot_id
+"""
+BOOT_ID = """[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/cp /proc/sys/kernel/random/boot_id /run/boot-id
 """
 LOAD_SECONDS = 40
 
@@ -130,6 +138,7 @@ class Story:
             drop_in = etc / "systemd/system/lockstep-engine@.service.d/container.conf"
             drop_in.parent.mkdir(parents=True)
             drop_in.write_text(CONTAINER)
+            (etc / "systemd/system/boot-id.service").write_text(BOOT_ID)
             host.sh("chmod 600 /etc/lockstep/cluster.key; systemctl daemon-reload")
             host.sh("lockstep config check /etc/lockstep/cluster.toml")
             host.sh(
@@ -199,7 +208,13 @@ class Story:
             (self.a, "systemctl kill --kill-who=main --signal=KILL lockstep-engine@orders"),
             (self.a, "systemctl restart lockstep-engine@orders"),
         ):
+            before = host.unit("lockstep-engine@orders", "MainPID")
             host.sh(how)
+            wait_for(
+                "a new engine",
+                lambda host=host, before=before: host.unit("lockstep-engine@orders", "MainPID")
+                not in ("0", before), 30,
+            )
             wait_for("equal copies", lambda: self.in_sync(self.a) and self.in_sync(self.b), 60, 0.2)
             self.told(f"{host.name}: {how.replace(' lockstep-engine@orders', '')}; in sync again")
 
