@@ -35,7 +35,7 @@ pub(super) async fn look(
     };
     let first = judge(checks, of, vip, &tables, enis);
     if let Some((table, eni)) = first {
-        // To where it leads already: even a server that takes a dry run for the call changes nothing.
+        // To where it leads already: a server that takes a dry run for the call changes nothing.
         may(checks, known.aws, of, Permission::ReplaceRoute { table, address: vip, eni }).await;
     }
 }

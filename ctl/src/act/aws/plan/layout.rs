@@ -31,7 +31,8 @@ impl fmt::Display for PlanError {
         match self {
             PlanError::NotIpv4 { interconnect, address } => write!(
                 f,
-                "interconnect {interconnect}: {address} is no address of IPv4; the plan knows no other"
+                "interconnect {interconnect}: {address} is no address of IPv4; the plan knows no \
+                 other"
             ),
             PlanError::Apart { one, other } => write!(
                 f,
@@ -40,8 +41,8 @@ impl fmt::Display for PlanError {
             ),
             PlanError::OneSubnet { subnet } => write!(
                 f,
-                "both nodes have addresses in {subnet}, and a subnet is of one zone; give each node \
-                 a third number of its own, such as 10.0.1.10 and 10.0.2.10"
+                "both nodes have addresses in {subnet}, and a subnet is of one zone; give each \
+                 node a third number of its own, such as 10.0.1.10 and 10.0.2.10"
             ),
             PlanError::Inside { vip, block } => write!(
                 f,
