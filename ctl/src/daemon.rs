@@ -119,9 +119,6 @@ pub struct Daemon {
     boot: BootId,
     ends: mpsc::Sender<End>,
     effects: Effects,
-    /// Moves addresses of AWS, where there are some.
-    mover: Option<crate::act::aws::moves::Mover>,
-    stops: forced::Stops,
     hand: Hand,
     diary: Diary,
     requests: HashMap<RequestId, (mpsc::Sender<Tell>, GroupIndex)>,

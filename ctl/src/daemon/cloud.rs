@@ -1,7 +1,7 @@
 //! What addresses of AWS need of the daemon: the way there, the record as their right to change
 //! anything, and a second look after they were taken.
-//! Always: the right is that of the epoch in which the effect was ordered; what follows a start ends
-//! with the next effect on the same resource.
+//! Always: the right is that of the epoch in which the effect was ordered; what follows a start
+//! ends with the next effect on the same resource.
 
 use super::{Daemon, End};
 use crate::act::arbiter::Arbiter;
@@ -78,7 +78,7 @@ impl Daemon {
         spec: &Spec,
         context: &Context,
     ) -> Option<Moving> {
-        let mover = self.mover.clone().filter(|_| Mover::is_for(spec))?;
+        let mover = self.effects.mover.clone().filter(|_| Mover::is_for(spec))?;
         let view = self.node.view(clock::now());
         let record = view.groups.get(group.0).and_then(|one| one.arbitration.record.as_ref());
         let epoch = record.filter(|one| one.owner == Some(self.view.node)).map(|one| one.epoch);

@@ -2,7 +2,8 @@
 //! Always: of one resource at most one effect runs; the next one begins when the dropped one has
 //! let go. What ends after its deadline may still report: the node knows that it is late.
 
-use super::{Daemon, End};
+use super::forced::Stops;
+use super::{Daemon, End, cloud};
 use crate::act::aws::moves::Mover;
 use crate::act::clock;
 use crate::act::last::LastError;
@@ -11,6 +12,7 @@ use crate::act::probe::{self, Surroundings};
 use crate::act::resource::program::{self, Rest};
 use crate::act::resource::spec::Spec;
 use crate::act::resource::{self, Context, State};
+use crate::config::cluster::NodeView;
 use crate::decide::event::StepId;
 use crate::decide::group::{Act, Outcome};
 use crate::decide::monitor::Found;
@@ -21,12 +23,20 @@ use std::collections::HashMap;
 use tokio::task::JoinHandle;
 
 /// What runs on the resources.
-#[derive(Default)]
 pub(super) struct Effects {
     running: HashMap<(GroupIndex, ResourceIndex), JoinHandle<()>>,
+    /// Moves addresses of AWS, where there are some.
+    pub mover: Option<Mover>,
+    /// Forced stops that others wait for.
+    pub stops: Stops,
 }
 
 impl Effects {
+    /// Nothing runs yet.
+    pub(super) fn new(view: &NodeView) -> Effects {
+        Effects { running: HashMap::new(), mover: cloud::mover(view), stops: Stops::default() }
+    }
+
     /// Whether nothing is being done to any resource.
     pub(super) fn is_idle(&self) -> bool {
         self.running.values().all(JoinHandle::is_finished)
@@ -113,7 +123,9 @@ impl Daemon {
             _ => None,
         };
         let (ends, began) = (self.ends.clone(), clock::now());
-        if let Some(mover) = self.mover.clone().filter(|_| is_of_aws(&spec, watched.as_ref())) {
+        if let Some(mover) =
+            self.effects.mover.clone().filter(|_| is_of_aws(&spec, watched.as_ref()))
+        {
             let warns = found.settings.on_no_response != OnNoResponse::Recover;
             tokio::spawn(async move {
                 let found = match (&spec, &watched) {

@@ -28,7 +28,7 @@ pub(super) struct Stops {
 impl Daemon {
     /// Whether the other node is to be stopped, because it is silent.
     fn would_stop(&self) -> bool {
-        let stops = self.view.forced_stop.is_some() && self.mover.is_some();
+        let stops = self.view.forced_stop.is_some() && self.effects.mover.is_some();
         stops && self.node.view(clock::now()).peer.is_none()
     }
 
@@ -41,7 +41,7 @@ impl Daemon {
         let Note::Arbitration(group, OfArbitration::Won { transition, .. }) = note else { return };
         let takeover = *transition == Transition::Takeover.name();
         if takeover && self.has_store() && self.would_stop() {
-            self.stops.due.insert(*group);
+            self.effects.stops.due.insert(*group);
         }
     }
 
@@ -56,17 +56,17 @@ impl Daemon {
         if !matches!(command, EngineCommand::Promote(_)) {
             if matches!(command, EngineCommand::Fence | EngineCommand::Demote) {
                 // Nothing is promoted any more; whoever wants it again says so.
-                self.stops.due.remove(&group);
-                self.stops.waiting.remove(&group);
+                self.effects.stops.due.remove(&group);
+                self.effects.stops.waiting.remove(&group);
             }
             return false;
         }
-        let begins = self.stops.due.remove(&group);
-        if !begins && !self.stops.waiting.contains_key(&group) {
+        let begins = self.effects.stops.due.remove(&group);
+        if !begins && !self.effects.stops.waiting.contains_key(&group) {
             return false;
         }
         // One that was given up meanwhile is asked for again.
-        let waiting = self.stops.waiting.entry(group).or_default();
+        let waiting = self.effects.stops.waiting.entry(group).or_default();
         waiting.insert(volume, (id, command.clone()));
         if begins {
             let ends = self.ends.clone();
@@ -83,7 +83,8 @@ impl Daemon {
     /// The stop has ended, well or not: what waited goes on.
     pub(super) fn stop_ended(&mut self, group: GroupIndex, failed: Option<String>) {
         self.tell_stop(group, failed);
-        for (volume, (id, command)) in self.stops.waiting.remove(&group).unwrap_or_default() {
+        for (volume, (id, command)) in self.effects.stops.waiting.remove(&group).unwrap_or_default()
+        {
             if self.may_command(group, &command) {
                 self.command(group, id, volume, command);
             }
@@ -134,7 +135,7 @@ impl Daemon {
 
     /// Stops the other node's instance, within the configured time.
     fn stop_other(&self) -> impl Future<Output = Result<(), String>> + Send + 'static {
-        let (mover, stop) = (self.mover.clone(), self.view.forced_stop.clone());
+        let (mover, stop) = (self.effects.mover.clone(), self.view.forced_stop.clone());
         async move {
             let (Some(mover), Some(stop)) = (mover, stop) else { return Ok(()) };
             mover.stop_instance(&stop.peer, clock::now().after(stop.timeout)).await

@@ -120,10 +120,6 @@ pub(super) fn start(
     channels: &Channels,
     former: &mut Former,
 ) -> Result<Daemon, DaemonError> {
-    let beyond = if AWS_HERE { Vec::new() } else { needs_aws(&view) };
-    if !beyond.is_empty() {
-        return Err(DaemonError::NoAws { keys: beyond });
-    }
     let (key, boot) = of_host(&view)?;
     let now = clock::now();
     let node = open_node(&view, boot, now)?;
@@ -177,9 +173,7 @@ pub(super) fn start(
         applying,
         boot,
         ends: channels.ends.clone(),
-        effects: Effects::default(),
-        mover: super::cloud::mover(&view),
-        stops: super::forced::Stops::default(),
+        effects: Effects::new(&view),
         hand,
         diary,
         requests: HashMap::new(),
@@ -191,8 +185,15 @@ pub(super) fn start(
     })
 }
 
+/// Whether this build knows what to do about everything in the configuration.
+fn can_act(view: &NodeView) -> Result<(), DaemonError> {
+    let beyond = if AWS_HERE { Vec::new() } else { needs_aws(view) };
+    if beyond.is_empty() { Ok(()) } else { Err(DaemonError::NoAws { keys: beyond }) }
+}
+
 /// Makes the directories; gives the key of the cluster and the boot of this host.
 fn of_host(view: &NodeView) -> Result<(Key, BootId), DaemonError> {
+    can_act(view)?;
     for path in [&view.run_dir, &view.state_dir] {
         let failed = |cause| DaemonError::Directory { path: path.clone(), cause };
         std::fs::create_dir_all(path).map_err(failed)?;

@@ -41,12 +41,15 @@ pub struct Mover {
     rounds: Arc<Rounds>,
 }
 
+/// What a look at the routes of a VPC has given.
+type Look = Result<Vec<RouteSeen>, Failed>;
+
 /// Looks at the routes of a VPC, shared by all monitors of its addresses.
 #[derive(Default)]
 struct Rounds {
     /// All addresses of each VPC.
     addresses: BTreeMap<String, Vec<Ipv4Addr>>,
-    last: Mutex<BTreeMap<String, (Instant, Result<Vec<RouteSeen>, Failed>)>>,
+    last: Mutex<BTreeMap<String, (Instant, Look)>>,
 }
 
 impl Rounds {

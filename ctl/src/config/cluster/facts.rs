@@ -162,13 +162,7 @@ fn whole(root: &mut Facts<'_>, local: &Local) {
     at.put("interval", show_span(heartbeat.interval));
     at.put("port", heartbeat.port);
     self::arbiter(root, arbiter);
-    self::aws(root, aws);
-    // The peer's instance is a fact of the peer.
-    if let Some(ForcedStop { own, peer: _, timeout }) = forced_stop {
-        let mut at = root.below(&["forced_stop"]);
-        at.put("instance", own);
-        at.put("timeout", show_span(*timeout));
-    }
+    self::aws(root, aws, forced_stop.as_ref());
     self::times(root, times);
     for group in groups {
         groups::group(root, local, group);
@@ -230,7 +224,13 @@ fn arbiter(root: &mut Facts<'_>, arbiter: &ArbiterSpec) {
     }
 }
 
-fn aws(root: &mut Facts<'_>, aws: &AwsSpec) {
+fn aws(root: &mut Facts<'_>, aws: &AwsSpec, forced_stop: Option<&ForcedStop>) {
+    // The peer's instance is a fact of the peer.
+    if let Some(ForcedStop { own, peer: _, timeout }) = forced_stop {
+        let mut at = root.below(&["forced_stop"]);
+        at.put("instance", own);
+        at.put("timeout", show_span(*timeout));
+    }
     let AwsSpec {
         region,
         profile,

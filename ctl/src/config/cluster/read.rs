@@ -196,8 +196,9 @@ fn arbiter(root: &Section<'_>) -> ArbiterSpec {
     let table = root.section("arbiter");
     if !table.is_there() {
         if !root.has("arbiter") {
-            let example = "[arbiter] with type = \"etcd\", \"dynamodb\", \"directory\" or \"none\": where \
-                           the record lives decides who may serve, so it has no default";
+            let example = "[arbiter] with type = \"etcd\", \"dynamodb\", \"directory\" or \
+                           \"none\": where the record lives decides who may serve, so it has no \
+                           default";
             root.lacks("arbiter", example);
         }
         return stand_in;

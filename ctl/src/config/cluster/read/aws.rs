@@ -1,5 +1,5 @@
-//! Everything of AWS: how it is reached, the table of the record, addresses, zones, the forced stop.
-//! Always: a build without AWS reads the same; `needs_aws` tells what it can't act on.
+//! Everything of AWS: how it is reached, the table of the record, addresses, zones, the forced
+//! stop. Always: a build without AWS reads the same; `needs_aws` tells what it can't act on.
 
 use super::Wrong;
 use super::resources::interface;
@@ -111,7 +111,8 @@ pub(super) fn eip(table: &Section<'_>) -> Spec {
         value.fail(Wrong::Both { other: "eni" });
     }
     if !table.has("eni") && !table.has("interface") {
-        table.lacks("interface", "interface = \"ens5\", or eni = { a = \"eni-…\", b = \"eni-…\" }");
+        let example = "interface = \"ens5\", or eni = { a = \"eni-…\", b = \"eni-…\" }";
+        table.lacks("interface", example);
     }
     let interface = interface(&value);
     Spec::AwsEip(EipSpec { allocation: allocation.unwrap_or_default(), eni, interface })

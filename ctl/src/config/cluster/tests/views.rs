@@ -179,7 +179,9 @@ fn a_monitor_of_an_address_of_aws_replaces_the_automatic_one() {
         );
         let view = good(&with(SMALL, "[[monitors]]", &format!("{vip}{own}[[monitors]]")));
         let view = view.node(NodeId::A);
-        let looks = |one: &&crate::config::cluster::Monitor| matches!(&one.spec, Probe::Resource { resource, .. } if resource == "vip");
+        let (group, resource) = ("db".to_owned(), "vip".to_owned());
+        let own = Probe::Resource { group, resource };
+        let looks = |one: &&Monitor| one.spec == own;
         let found: Vec<_> = view.monitors.iter().filter(looks).collect();
         assert_eq!(found.len(), 1, "{kind}");
         assert_eq!(found[0].settings.interval, Span::millis(60_000));
