@@ -13,6 +13,7 @@ class Load:
         uri = f"nbd+unix:///orders?socket={host.path(socket)}"
         command = ["fio", "--name=load", "--ioengine=nbd", f"--uri={uri}", "--rw=randwrite"]
         command += ["--bs=4k", "--iodepth=4", "--size=64M", "--verify=crc32c", "--verify_fatal=1"]
+        command += ["--verify_state_save=0"]
         command += ["--time_based", f"--runtime={seconds}", "--output-format=json", "--rate_iops=500"]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

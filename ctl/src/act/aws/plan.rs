@@ -15,6 +15,7 @@ use crate::act::resource::spec::Spec as Resource;
 use crate::config::cluster::{ArbiterSpec, Cluster, Local};
 use layout::{Layout, Vip};
 use lockstep_engine::units::NodeId;
+use std::collections::BTreeMap;
 use text::{Text, label, quoted};
 
 const NODES: [NodeId; 2] = [NodeId::A, NodeId::B];
@@ -27,6 +28,10 @@ const LETTERS: std::ops::RangeInclusive<char> = 'f'..='p';
 /// The addresses of the configuration fit no VPC with a subnet for each node, or a VIP is in it.
 pub fn plan(cluster: &Cluster) -> Result<String, PlanError> {
     let layout = Layout::of(cluster)?;
+    if let Some(role) = cluster.node(NodeId::A).aws.role.clone() {
+        return Err(PlanError::Role { role });
+    }
+    told_apart(ids(cluster))?;
     let mut out = Text::default();
     head(&mut out, cluster);
     network(&mut out, &layout);
@@ -385,6 +390,20 @@ fn ids(cluster: &Cluster) -> Vec<(String, String)> {
         all.extend(own.forced_stop.iter().map(|stop| (stop.own.clone(), instance.clone())));
     }
     all
+}
+
+/// Refuses two ids for one thing.
+fn told_apart(ids: Vec<(String, String)>) -> Result<(), PlanError> {
+    let mut known: BTreeMap<String, String> = BTreeMap::new();
+    for (id, reference) in ids {
+        match known.get(&reference) {
+            Some(one) if *one != id => {
+                return Err(PlanError::Several { one: one.clone(), other: id });
+            }
+            _ => known.insert(reference, id),
+        };
+    }
+    Ok(())
 }
 
 /// A text with references in place of ids.

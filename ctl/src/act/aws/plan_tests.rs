@@ -178,6 +178,11 @@ fn what_fits_no_vpc_is_refused() {
     assert!(matches!(same, PlanError::OneSubnet { .. }), "{same}");
     let apart = refused("b = \"10.0.2.10\"", "b = \"10.1.2.10\"");
     assert!(matches!(apart, PlanError::Apart { .. }), "{apart}");
+    let alone = "allocation = \"eipalloc-1\"\neni = { a = \"eni-1\"";
+    let several = refused(alone, &alone.replace("eni-1", "eni-3"));
+    assert!(matches!(several, PlanError::Several { .. }), "{several}");
+    let role = refused("[aws]", "[aws]\nrole = \"arn:aws:iam::123456789012:role/other\"");
+    assert!(matches!(role, PlanError::Role { .. }), "{role}");
 }
 
 #[test]

@@ -24,6 +24,10 @@ pub enum PlanError {
     Disks { most: usize },
     /// There is no room for the other subnets.
     Full { block: Block },
+    /// Two ids of the configuration would be one thing of the plan.
+    Several { one: String, other: String },
+    /// The nodes take on a role that is not the plan's.
+    Role { role: String },
 }
 
 impl fmt::Display for PlanError {
@@ -51,6 +55,16 @@ impl fmt::Display for PlanError {
             PlanError::Disks { most } => {
                 write!(f, "more than {most} disks on a node; attach further ones by hand")
             }
+            PlanError::Several { one, other } => write!(
+                f,
+                "{one} and {other}: the plan has one VPC, and on each node one interface for all \
+                 addresses; name one, or write the environment by hand"
+            ),
+            PlanError::Role { role } => write!(
+                f,
+                "`role` {role} in [aws]: the plan gives the rights to the role of the instances; \
+                 leave `role` out, or write the environment by hand"
+            ),
             PlanError::Full { block } => {
                 write!(f, "no room for two more subnets in {block}; use fewer interconnects")
             }
