@@ -332,7 +332,9 @@ fn the_verbs_of_operators_do_what_they_say_and_rehearsals_do_nothing() {
     refused(&a.lockstep(&["monitor", "fail", "nowhere"]), 2, &["nowhere", "known are: "]);
     // Each verb of the table, with names that are there: a dry run changes nothing.
     let file = a.config().display().to_string();
-    for verb in lockstep_ctl::cli::changing_verbs() {
+    // What changes something at AWS asks no daemon, and is rehearsed in tests/aws/table.rs.
+    let asks_a_daemon = |verb: &String| !verb.starts_with("aws ");
+    for verb in lockstep_ctl::cli::changing_verbs().into_iter().filter(asks_a_daemon) {
         let mut line: Vec<&str> = verb.split(' ').collect();
         match line[0] {
             "group" => line.push(GROUP),
